@@ -1,0 +1,1 @@
+"""Replay, one metrics file per task, report."""

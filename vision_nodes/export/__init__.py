@@ -1,0 +1,1 @@
+"""Checkpoint -> ONNX -> quantized -> TensorRT. Offline only."""

@@ -1,0 +1,1 @@
+"""ROS 2 nodes: convert, call, publish. The only package that imports rclpy."""

@@ -1,0 +1,1 @@
+"""Monocular visual odometry: front end, initialisation, local map, windowed optimisation, scale."""

@@ -1,0 +1,1 @@
+"""Place recognition: index, geometric verification, pose graph, map file."""

@@ -1,0 +1,1 @@
+"""Camera message -> one rectified, scaled RGB frame that every task shares."""

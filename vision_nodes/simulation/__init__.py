@@ -1,0 +1,1 @@
+"""The procedural test world with exact ground truth."""

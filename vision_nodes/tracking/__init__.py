@@ -1,0 +1,1 @@
+"""Ids for detections over time."""

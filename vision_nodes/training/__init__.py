@@ -1,0 +1,1 @@
+"""One readable training loop for every task. Offline only."""
