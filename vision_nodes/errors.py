@@ -48,3 +48,7 @@ class MapError(VisionNodesError):
 
 class ConfigError(VisionNodesError):
     """A setting is out of range or unknown."""
+
+
+class TrainingError(VisionNodesError):
+    """Training cannot start or go on: data set, checkpoint, loss or memory."""
