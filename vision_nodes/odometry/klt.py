@@ -1,0 +1,208 @@
+"""Front end: corners spread over the image, followed from frame to frame by pyramidal Lucas-Kanade.
+
+Shi & Tomasi 1994 (corners), Bouguet 2001 (pyramidal LK), Kalal et al. 2010 (forward-backward check).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+
+from vision_nodes.odometry.settings import OdometrySettings
+
+CELL_PX = 16  # one corner per cell at most
+MIN_CORNER = 2e-5  # smallest structure-tensor eigenvalue accepted: above sensor noise in the dark
+LK_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.02)
+
+
+@dataclass
+class Tracks:
+    """N points being followed.
+
+    A track keeps the keyframe that saw it first: its depth is unknown until it is triangulated from
+    there. A landmark carries the id of its track.
+    """
+
+    ids: np.ndarray  # (N,) int64, unique
+    xy: np.ndarray  # (N, 2) float32 px, in the latest image
+    keyframe_ids: np.ndarray  # (N,) int64, first keyframe with this track, -1 = none yet
+    keyframe_xy: np.ndarray  # (N, 2) float32 px, where that keyframe saw it
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def empty(cls) -> Tracks:
+        """No tracks."""
+        points = np.zeros((0, 2), np.float32)
+        return cls(np.zeros(0, np.int64), points, np.zeros(0, np.int64), points.copy())
+
+    def select(self, mask: np.ndarray) -> Tracks:
+        """The tracks where `mask` ((N,) bool, or indices) says so."""
+        return Tracks(*(getattr(self, f.name)[mask] for f in fields(self)))
+
+    def extend(self, other: Tracks) -> Tracks:
+        """These tracks followed by the other ones."""
+        return Tracks(
+            *(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self))
+        )
+
+
+def follow(
+    image_from: np.ndarray,
+    image_to: np.ndarray,
+    xy: np.ndarray,
+    guess_xy: np.ndarray,
+    settings: OdometrySettings,
+    levels: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pyramidal LK there and back again.
+
+    Args:
+        image_from, image_to: (H, W) uint8 of one size.
+        xy: (N, 2) px in `image_from`.
+        guess_xy: (N, 2) px, where to start looking in `image_to`.
+        levels: pyramid levels above the full image; None = the settings'.
+
+    Returns:
+        (N, 2) float32 px in `image_to`, and (N,) bool: found, inside, and coming back to `xy`.
+    """
+    if len(xy) == 0:
+        return np.zeros((0, 2), np.float32), np.zeros(0, bool)
+    levels = settings.pyramid_levels if levels is None else levels
+    size = (settings.window_px, settings.window_px)
+    options = dict(winSize=size, maxLevel=levels, criteria=LK_CRITERIA, flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
+    start = np.ascontiguousarray(xy, dtype=np.float32)
+    guess = np.ascontiguousarray(guess_xy, dtype=np.float32).copy()
+    there, found, _ = cv2.calcOpticalFlowPyrLK(image_from, image_to, start, guess, **options)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(image_to, image_from, there, start.copy(), **options)
+    distance = np.linalg.norm(back - start, axis=1)
+    good = (found.ravel() == 1) & (returned.ravel() == 1) & (distance < settings.forward_backward_px)
+    height, width = image_to.shape
+    margin = 3
+    inside = (there >= margin).all(1) & (there[:, 0] < width - margin) & (there[:, 1] < height - margin)
+    return there, good & inside
+
+
+class KltTracker:
+    """Holds the previous image and the tracks in it."""
+
+    def __init__(self, settings: OdometrySettings) -> None:
+        self.settings = settings
+        self.tracks = Tracks.empty()
+        self._image: np.ndarray | None = None
+        self._next_id = 0
+
+    def reset(self) -> None:
+        """Forget the image and all tracks; ids go on counting, so that none is used twice."""
+        self.tracks = Tracks.empty()
+        self._image = None
+
+    def follow_into(self, image: np.ndarray, predicted_xy: np.ndarray) -> np.ndarray:
+        """Move the tracks into `image` and drop those that fail.
+
+        Args:
+            image: (H, W) uint8, same size as the previous one.
+            predicted_xy: (N, 2) px, expected positions.
+
+        Returns:
+            (M, 2) float32 px: where the M surviving tracks were in the previous image.
+        """
+        before = self.tracks.xy
+        if self._image is None or len(self.tracks) == 0:
+            self._image = image
+            self.tracks = Tracks.empty()
+            return np.zeros((0, 2), np.float32)
+        xy, good = follow(self._image, image, before, predicted_xy, self.settings)
+        if good.mean() < 0.4:  # wrong prediction or a fast turn: look again from the global shift
+            shifted = before + global_shift(self._image, image)
+            again, good_again = follow(self._image, image, before, shifted, self.settings)
+            xy, good = np.where(good[:, None], xy, again), good | good_again
+        self.tracks.xy = xy
+        self.tracks = self.tracks.select(good)
+        self._image = image
+        return before[good]
+
+    def keep(self, mask: np.ndarray) -> None:
+        """Drop the tracks where `mask` (N,) is False."""
+        self.tracks = self.tracks.select(mask)
+
+    def add(self, tracks: Tracks) -> None:
+        """Take in tracks found in the current image, e.g. old landmarks seen again."""
+        self.tracks = self.tracks.extend(tracks)
+
+    def detect(self, image: np.ndarray) -> int:
+        """Fill empty cells of the current image with new corners; returns how many were added."""
+        wanted = self.settings.max_tracks - len(self.tracks)
+        if wanted <= 0:
+            return 0
+        xy = spread_corners(image, self.tracks.xy, wanted)
+        ids = np.arange(self._next_id, self._next_id + len(xy), dtype=np.int64)
+        self._next_id += len(xy)
+        self.add(Tracks(ids, xy, np.full(len(xy), -1, np.int64), xy.copy()))
+        return len(xy)
+
+
+def spread_corners(image: np.ndarray, occupied_xy: np.ndarray, wanted: int) -> np.ndarray:
+    """Strongest corner of each free cell, cells of the emptier image regions first.
+
+    Args:
+        image: (H, W) uint8.
+        occupied_xy: (M, 2) px already tracked; their surroundings stay free.
+        wanted: upper bound of the answer.
+
+    Returns:
+        (N, 2) float32 px, N <= wanted.
+    """
+    border = 8
+    response = cv2.cornerMinEigenVal(image, 5)
+    rows, columns = (image.shape[0] - 2 * border) // CELL_PX, (image.shape[1] - 2 * border) // CELL_PX
+    if rows < 1 or columns < 1:
+        return np.zeros((0, 2), np.float32)
+    for x, y in np.round(occupied_xy).astype(int):
+        response[max(y - 10, 0) : y + 11, max(x - 10, 0) : x + 11] = 0
+    inner = response[border : border + rows * CELL_PX, border : border + columns * CELL_PX]
+    cells = inner.reshape(rows, CELL_PX, columns, CELL_PX).swapaxes(1, 2).reshape(rows * columns, -1)
+    best = cells.argmax(axis=1)
+    strength = cells[np.arange(len(cells)), best]
+    y, x = np.divmod(np.arange(len(cells)), columns)
+    xy = np.stack([x * CELL_PX + best % CELL_PX, y * CELL_PX + best // CELL_PX], 1) + border
+    strong = strength > max(MIN_CORNER, 0.002 * float(strength.max()))
+    xy, strength = xy[strong].astype(np.float32), strength[strong]
+    order = _spread_order(xy, strength, occupied_xy, image.shape)
+    return xy[order[:wanted]]
+
+
+def _spread_order(
+    xy: np.ndarray, strength: np.ndarray, occupied_xy: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Indices so that every one of 8x6 buckets is served in turn, the emptiest first."""
+    buckets_wh = np.array([8, 6])
+    size = np.array([shape[1], shape[0]])
+
+    def bucket(points: np.ndarray) -> np.ndarray:
+        index = np.minimum((points / size * buckets_wh).astype(int), buckets_wh - 1)
+        return index[:, 1] * 8 + index[:, 0]
+
+    filled = np.bincount(bucket(occupied_xy), minlength=48)
+    own = bucket(xy)
+    by_strength = np.lexsort((-strength, own))
+    first = np.searchsorted(own[by_strength], np.arange(48))
+    rank = np.empty(len(xy), int)
+    rank[by_strength] = np.arange(len(xy)) - first[own[by_strength]]
+    return np.lexsort((-strength, rank + filled[own]))
+
+
+def global_shift(image_from: np.ndarray, image_to: np.ndarray) -> np.ndarray:
+    """(2,) float32 px: the shift that best lays `image_from` over `image_to` (phase correlation)."""
+    factor = max(image_from.shape) / 160
+    small_wh = (int(round(image_from.shape[1] / factor)), int(round(image_from.shape[0] / factor)))
+    small = [
+        cv2.resize(i, small_wh, interpolation=cv2.INTER_AREA).astype(np.float32)
+        for i in (image_from, image_to)
+    ]
+    window = cv2.createHanningWindow(small_wh, cv2.CV_32F)
+    shift, _ = cv2.phaseCorrelate(small[0], small[1], window)
+    return np.array(shift, np.float32) * np.float32(factor)

@@ -1,0 +1,129 @@
+"""What a new keyframe adds to the map: triangulated tracks, and old landmarks found again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vision_nodes.odometry.geometry import bearings, invert, project, transform, triangulate
+from vision_nodes.odometry.initialisation import parallax_deg
+from vision_nodes.odometry.klt import Tracks, follow
+from vision_nodes.odometry.local_map import LocalMap
+from vision_nodes.odometry.settings import OdometrySettings
+
+MAX_REPROJECTION_PX = 2.0
+REOBSERVE_PX = 10.0  # how far from its projection an old landmark is searched for
+REOBSERVE_KEYFRAMES = 4  # images matched per keyframe: bounds the cost
+MIN_VIEW_COSINE = 0.9  # a patch looks the same within about 25 degrees
+MIN_CORRELATION = 0.8
+PATCH = 5  # half width of the patch whose correlation confirms a match, px
+
+
+def triangulate_tracks(
+    local_map: LocalMap, tracks: Tracks, T_odom_cam: np.ndarray, K: np.ndarray, settings: OdometrySettings
+) -> int:
+    """Turn tracks with enough parallax since their first keyframe into landmarks; returns how many."""
+    known = np.array(sorted(local_map.keyframes), np.int64)
+    candidate = (local_map.rows(tracks.ids) < 0) & np.isin(tracks.keyframe_ids, known)
+    chosen = tracks.select(candidate)
+    if len(chosen) == 0:
+        return 0
+    poses = np.stack([local_map.keyframes[int(k)].T_odom_cam for k in known])
+    T_odom_ref = poses[np.searchsorted(known, chosen.keyframe_ids)]
+    T_cam_ref = invert(T_odom_cam) @ T_odom_ref
+    rays_ref, rays_cam = bearings(chosen.keyframe_xy, K), bearings(chosen.xy, K)
+    depths = triangulate(T_cam_ref, rays_ref, rays_cam)
+    with np.errstate(invalid="ignore"):
+        points_ref = rays_ref * depths[:, :1]
+        points_cam = (T_cam_ref[:, :3, :3] @ points_ref[:, :, None])[:, :, 0] + T_cam_ref[:, :3, 3]
+        error = np.linalg.norm(project(K, points_cam) - chosen.xy, axis=1)
+        angle = parallax_deg(T_cam_ref, rays_ref, rays_cam)
+        good = (depths > 0).all(1) & (error < MAX_REPROJECTION_PX) & (angle > settings.min_triangulation_deg)
+    points = (T_odom_ref[good, :3, :3] @ points_ref[good, :, None])[:, :, 0] + T_odom_ref[good, :3, 3]
+    local_map.add_landmarks(chosen.ids[good], points)
+    return int(good.sum())
+
+
+def reobserve(
+    local_map: LocalMap, tracks: Tracks, image: np.ndarray, T_odom_cam: np.ndarray, K: np.ndarray
+) -> Tracks:
+    """Find landmarks that should be in view but are not tracked, by LK from an older keyframe's patch.
+
+    This ties a revisited place to its old landmarks and stops drift there.
+
+    Args:
+        image: (H, W) uint8, the new keyframe.
+
+    Returns:
+        New tracks with the landmarks' old ids.
+    """
+    rows, projected = _expected(local_map, tracks, image.shape, T_odom_cam, K)
+    if len(rows) < 8:
+        return Tracks.empty()
+    source, source_xy = _best_views(local_map, rows, T_odom_cam[:3, 3])
+    owners, counts = np.unique(source[source >= 0], return_counts=True)
+    found = Tracks.empty()
+    for keyframe_id in owners[np.argsort(-counts, kind="stable")][:REOBSERVE_KEYFRAMES]:
+        mine = source == keyframe_id
+        keyframe = local_map.keyframes[int(keyframe_id)]
+        xy, good = follow(
+            keyframe.image, image, source_xy[mine], projected[mine], local_map.settings, levels=1
+        )
+        good &= np.linalg.norm(xy - projected[mine], axis=1) < REOBSERVE_PX
+        good &= patch_correlation(keyframe.image, source_xy[mine], image, xy) > MIN_CORRELATION
+        ids = local_map.ids[rows[mine][good]]
+        owner = np.full(len(ids), keyframe_id, np.int64)
+        found = found.extend(Tracks(ids, xy[good], owner, source_xy[mine][good]))
+    return found
+
+
+def _expected(
+    local_map: LocalMap, tracks: Tracks, shape: tuple[int, ...], T_odom_cam: np.ndarray, K: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of untracked landmarks that project into the image, and where (N, 2) px."""
+    points_cam = transform(invert(T_odom_cam), local_map.points)
+    xy = project(K, points_cam)
+    border = 12
+    inside = (points_cam[:, 2] > 1e-3) & (xy > border).all(1)
+    inside &= (xy[:, 0] < shape[1] - border) & (xy[:, 1] < shape[0] - border)
+    inside &= ~np.isin(local_map.ids, tracks.ids)
+    return np.flatnonzero(inside), xy[inside].astype(np.float32)
+
+
+def _best_views(local_map: LocalMap, rows: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each landmark the keyframe that saw it from the most similar place, -1 = none close enough."""
+    best = np.full(len(rows), -1, np.int64)
+    best_xy = np.zeros((len(rows), 2), np.float32)
+    score = np.full(len(rows), MIN_VIEW_COSINE)
+    points = local_map.points[rows]
+    to_camera = centre - points
+    distance = np.linalg.norm(to_camera, axis=1)
+    for keyframe in local_map.keyframes.values():
+        at = np.searchsorted(keyframe.ids, local_map.ids[rows])
+        at = np.minimum(at, len(keyframe.ids) - 1)
+        if len(keyframe.ids) == 0:
+            continue
+        view = keyframe.T_odom_cam[:3, 3] - points
+        view_distance = np.linalg.norm(view, axis=1)
+        cosine = (view * to_camera).sum(1) / np.maximum(view_distance * distance, 1e-12)
+        ratio = np.minimum(view_distance, distance) / np.maximum(np.maximum(view_distance, distance), 1e-12)
+        similar = np.where(ratio > 0.7, cosine, 0.0)
+        better = (keyframe.ids[at] == local_map.ids[rows]) & (similar > score)
+        best[better], best_xy[better], score[better] = keyframe.id, keyframe.xy[at[better]], similar[better]
+    return best, best_xy
+
+
+def patch_correlation(
+    image_a: np.ndarray, xy_a: np.ndarray, image_b: np.ndarray, xy_b: np.ndarray
+) -> np.ndarray:
+    """(N,) zero-mean normalised correlation of the patches around two sets of points, in [-1, 1]."""
+
+    def patches(image: np.ndarray, xy: np.ndarray) -> np.ndarray:
+        offsets = np.arange(-PATCH, PATCH + 1)
+        x = np.clip(np.round(xy[:, 0]).astype(int), PATCH, image.shape[1] - PATCH - 1)
+        y = np.clip(np.round(xy[:, 1]).astype(int), PATCH, image.shape[0] - PATCH - 1)
+        cut = image[y[:, None, None] + offsets[:, None], x[:, None, None] + offsets].astype(np.float64)
+        cut = cut.reshape(len(xy), -1)
+        cut -= cut.mean(1, keepdims=True)
+        return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-9)
+
+    return (patches(image_a, xy_a) * patches(image_b, xy_b)).sum(1)
