@@ -10,7 +10,7 @@ from vision_nodes.errors import CalibrationError
 
 DISTORTION_LENGTHS = {
     "plumb_bob": (4, 5),
-    "rational_polynomial": (8,),
+    "rational_polynomial": (8, 12, 14),  # 12 with thin prism, 14 with tilt: OpenCV's longer forms
     "equidistant": (4,),
 }
 
@@ -55,8 +55,12 @@ class CameraModel:
 
     @property
     def is_rectified(self) -> bool:
-        """True when the image follows the ideal pinhole with no distortion and no rotation."""
-        return not np.any(self.distortion) and np.allclose(self.R, np.eye(3))
+        """True when the image follows the ideal pinhole with no distortion and no rotation.
+
+        Four zeros make plumb_bob a pinhole but equidistant the ideal fisheye, r = f theta.
+        """
+        is_fisheye = self.distortion_model == "equidistant" and len(self.distortion) > 0
+        return not is_fisheye and not np.any(self.distortion) and np.allclose(self.R, np.eye(3))
 
     @property
     def fx(self) -> float:

@@ -28,6 +28,7 @@ class Frame:
     source_camera: CameraModel | None = None
     fit: Fit = Fit.STRETCH
     received_ns: int = 0  # clock when the camera message arrived, for latency
+    run: int = 0  # restarts of the stream (bag loops) before this frame; a new run starts new state
     _resized: dict[object, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,6 +48,12 @@ class Frame:
     def map_to(self, size_wh: tuple[int, int], fit: Fit = Fit.STRETCH) -> ResizeMap:
         """`image` pixels (source) <-> network input pixels (target)."""
         return ResizeMap(self.size_wh, size_wh, fit)
+
+    def scaled_camera(self, size_wh: tuple[int, int]) -> CameraModel | None:
+        """Rectified intrinsics of the whole image at another size; None when uncalibrated."""
+        if self.camera is None:
+            return None
+        return CameraModel(size_wh, self.map_to(size_wh).camera_matrix(self.camera.K))
 
     def resized(self, size_wh: tuple[int, int], fit: Fit = Fit.STRETCH) -> np.ndarray:
         """(h, w, 3) uint8 RGB network input; memoised, read-only by agreement."""

@@ -1,0 +1,154 @@
+"""Rectification and scaling in one resampling, and the point maps between both images."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from vision_nodes.camera.distortion import distort
+from vision_nodes.camera.model import CameraModel
+from vision_nodes.camera.resize_map import ResizeMap
+
+
+class Rectifier:
+    """Maps raw camera images of one camera and size to rectified images of the working size.
+
+    Rectify and scale are one `cv2.remap` with cached fixed-point maps. A shrink by two or more is
+    preceded by exact 2x2 area averages: bilinear sampling alone reads four source pixels and would
+    alias, and since the remap then reads a quarter of the memory the pair is also the faster way
+    (1920x1080 -> 640x360 on one core: 1.3 ms against 2.1 ms for the bare remap). Without distortion,
+    or without calibration, the rest is a plain area resize; at equal size nothing is done.
+
+    Attributes:
+        source: camera of the raw image, None when uncalibrated.
+        source_wh, target_wh: sizes of the raw image and of the result, px.
+        camera: intrinsics of the result, None when uncalibrated.
+    """
+
+    def __init__(
+        self, source: CameraModel | None, source_wh: tuple[int, int], target_wh: tuple[int, int]
+    ) -> None:
+        if source is not None and source.size_wh != source_wh:
+            raise ValueError(f"camera is {source.size_wh}, image {source_wh}")
+        self.source, self.source_wh, self.target_wh = source, source_wh, target_wh
+        resize_map = ResizeMap(source_wh, target_wh)
+        self._halvings = int(np.log2(max(1.0, 1 / max(resize_map.scale_xy))))
+        self.camera: CameraModel | None = None
+        self._maps: tuple[np.ndarray, np.ndarray] | None = None
+        if source is not None:
+            K_target = resize_map.camera_matrix(rectified_matrix(source))
+            self.camera = CameraModel(target_wh, K_target)
+        if source is not None and not source.is_rectified:
+            self._maps = self._build_maps(source, K_target)
+        else:  # a resize covers the whole image, so no odd last row may be lost on the way
+            while any(length % (1 << self._halvings) for length in source_wh):
+                self._halvings -= 1
+
+    def _build_maps(self, source: CameraModel, K_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        K_half = halving_matrix(self._halvings) @ source.K
+        if source.distortion_model == "equidistant" and len(source.distortion):
+            build = cv2.fisheye.initUndistortRectifyMap
+        else:
+            build = cv2.initUndistortRectifyMap
+        coefficients = source.distortion if len(source.distortion) else np.zeros(4)
+        maps = build(K_half, coefficients, source.R, K_target, self.target_wh, cv2.CV_16SC2)
+        return maps[0], maps[1]
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """(H, W) or (H, W, C) uint8 of `source_wh` -> the same kind of `target_wh`; outside is black."""
+        for _ in range(self._halvings):
+            height, width = image.shape[0] // 2, image.shape[1] // 2
+            image = cv2.resize(
+                image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA
+            )
+        if self._maps is not None:
+            return cv2.remap(image, self._maps[0], self._maps[1], cv2.INTER_LINEAR)
+        if (image.shape[1], image.shape[0]) == self.target_wh:
+            return image
+        return cv2.resize(image, self.target_wh, interpolation=cv2.INTER_AREA)
+
+
+def halving_matrix(halvings: int) -> np.ndarray:
+    """(3, 3) source px -> px of the image after so many 2x2 averages."""
+    scale = 0.5**halvings
+    return np.array([[scale, 0, 0.5 * scale - 0.5], [0, scale, 0.5 * scale - 0.5], [0, 0, 1.0]])
+
+
+def working_size_wh(source_wh: tuple[int, int], max_width: int) -> tuple[int, int]:
+    """Size with at most `max_width` columns and the source's aspect; never larger than the source."""
+    width, height = source_wh
+    if width <= max_width:
+        return source_wh
+    return max_width, max(1, round(height * max_width / width))
+
+
+def rectified_matrix(camera: CameraModel) -> np.ndarray:
+    """(3, 3) intrinsics of the full-size rectified image: P, or K where there is no P.
+
+    A camera without distortion and rotation is used as it is, so there K holds.
+    """
+    return camera.K if camera.P is None or camera.is_rectified else camera.P
+
+
+def rectified_to_raw(camera: CameraModel, xy: np.ndarray) -> np.ndarray:
+    """(N, 2) px of the full-size rectified image -> (N, 2) float64 px of the raw image.
+
+    NaN where the ray lies behind the camera, which only a large rotation R can do.
+    """
+    xy = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+    if camera.is_rectified:
+        return xy.copy()
+    rays = np.column_stack([xy, np.ones(len(xy))]) @ np.linalg.inv(rectified_matrix(camera)).T @ camera.R
+    with np.errstate(divide="ignore", invalid="ignore"):
+        normalised = np.where(rays[:, 2:] > 0, rays[:, :2] / rays[:, 2:], np.nan)
+    distorted = distort(normalised, camera.distortion_model, camera.distortion)
+    return distorted @ camera.K[:2, :2].T + camera.K[:2, 2]
+
+
+def raw_to_rectified(camera: CameraModel, xy: np.ndarray) -> np.ndarray:
+    """(N, 2) px of the raw image -> (N, 2) float64 px of the full-size rectified image.
+
+    OpenCV's fixed-point iteration gives the start, Newton's method on `rectified_to_raw` the answer;
+    NaN where no rectified pixel maps there (within 0.01 px), for example beyond a lens model's range.
+    """
+    raw = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+    if camera.is_rectified or len(raw) == 0:
+        return raw.copy()
+    K_rectified = rectified_matrix(camera)
+    undistort = cv2.undistortPoints
+    if camera.distortion_model == "equidistant" and len(camera.distortion):
+        undistort = cv2.fisheye.undistortPoints
+    coefficients = camera.distortion if len(camera.distortion) else np.zeros(4)
+    guess = undistort(raw[:, None], camera.K, coefficients, R=camera.R, P=K_rectified)[:, 0]
+    for _ in range(8):
+        error = rectified_to_raw(camera, guess) - raw
+        dx, dy = (rectified_to_raw(camera, guess + step) - raw - error for step in ((1e-3, 0), (0, 1e-3)))
+        (a, c), (b, d) = dx.T / 1e-3, dy.T / 1e-3
+        with np.errstate(divide="ignore", invalid="ignore"):
+            determinant = a * d - b * c
+            guess = (
+                guess
+                - np.column_stack([d * error[:, 0] - b * error[:, 1], a * error[:, 1] - c * error[:, 0]])
+                / determinant[:, None]
+            )
+    residual = np.linalg.norm(rectified_to_raw(camera, guess) - raw, axis=1)
+    return np.where((residual < 0.01)[:, None], guess, np.nan)
+
+
+def boxes_to_raw(camera: CameraModel, boxes_xyxy: np.ndarray) -> np.ndarray:
+    """(N, 4) boxes in full-size rectified px -> (N, 4) float32 boxes around the same area in raw px.
+
+    Corners and edge midpoints are mapped (a straight edge becomes a bow) and boxed again, within the
+    raw image.
+    """
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    if camera.is_rectified or len(boxes) == 0:
+        return boxes.astype(np.float32)
+    left, top, right, bottom = boxes.T
+    x, y = (left + right) / 2, (top + bottom) / 2
+    xs = np.stack([left, x, right, right, right, x, left, left], axis=1)
+    ys = np.stack([top, top, top, y, bottom, bottom, bottom, y], axis=1)
+    raw = rectified_to_raw(camera, np.stack([xs, ys], axis=-1)).reshape(-1, 8, 2)
+    extent = np.stack([np.fmin.reduce(raw, axis=1), np.fmax.reduce(raw, axis=1)], axis=1)
+    within = np.clip(np.nan_to_num(extent), -0.5, np.array(camera.size_wh) - 0.5)
+    return within.reshape(-1, 4).astype(np.float32)

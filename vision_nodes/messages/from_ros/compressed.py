@@ -1,0 +1,165 @@
+"""sensor_msgs/CompressedImage (JPEG, PNG) -> pixels, with the size checked before decoding.
+
+OpenCV fills the missing part of a cut-off JPEG with grey and says nothing, so completeness is checked
+on the file's own structure first: JPEG markers (ITU-T T.81 Annex B) up to the end-of-image marker,
+PNG chunks (ISO/IEC 15948) with their CRCs up to IEND. Damage inside a JPEG's entropy-coded data that
+keeps every marker intact cannot be seen this way.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import cv2
+import numpy as np
+
+from vision_nodes.errors import FrameError
+from vision_nodes.messages.from_ros.header import bytes_view
+from vision_nodes.messages.from_ros.image import MAX_PIXELS, check_size
+from vision_nodes.messages.from_ros.pixels import ChannelOrder, Pixels
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length field
+_EOI, _SOS = 0xD9, 0xDA
+
+
+def compressed_pixels_from_ros(msg: Any, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Pixels of a sensor_msgs/CompressedImage; the EXIF orientation is ignored (K would not follow).
+
+    Raises:
+        FrameError: neither JPEG nor PNG, cut off, corrupt, or more than `max_pixels`.
+    """
+    data = bytes_view(msg.data)
+    check_size(compressed_size_wh(data), max_pixels)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    array = decode(data, flags, str(msg.format))
+    return Pixels(array, channel_order(str(msg.format)))
+
+
+def compressed_image_from_ros(msg: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a sensor_msgs/CompressedImage.
+
+    Raises:
+        FrameError: as `compressed_pixels_from_ros`.
+    """
+    return compressed_pixels_from_ros(msg, max_pixels).to_rgb()
+
+
+def compressed_size_wh(data: np.ndarray) -> tuple[int, int]:
+    """Width and height from the header of a complete JPEG or PNG, nothing decoded.
+
+    Raises:
+        FrameError: another format, cut off, or a broken structure.
+    """
+    view = memoryview(data)
+    if bytes(view[:2]) == b"\xff\xd8":
+        return _jpeg_size_wh(bytes(view))
+    if bytes(view[:8]) == _PNG_SIGNATURE:
+        return _png_size_wh(view)
+    raise FrameError(
+        "JPEG or PNG data",
+        f"{len(data)} bytes starting with {bytes(view[:8])!r}",
+        "set the image_transport plugin to jpeg or png",
+    )
+
+
+def channel_order(format_string: str) -> ChannelOrder:
+    """Order of what `cv2.imdecode` returns, by the rule of compressed_image_transport.
+
+    Its format is ``<source encoding>; <codec> compressed <stored order>``. A colour source stored as
+    anything but bgr went through the encoder unswapped, so the decoded channels are already RGB.
+    """
+    source, separator, codec = format_string.partition(";")
+    is_colour = source.strip().lower()[:3] in ("rgb", "bgr")
+    if separator and is_colour and "compressed " in codec and "compressed bgr" not in codec:
+        return ChannelOrder.RGB
+    return ChannelOrder.BGR
+
+
+def decode(data: np.ndarray, flags: int, name: str) -> np.ndarray:
+    """`cv2.imdecode` that raises FrameError instead of returning None."""
+    try:
+        array = cv2.imdecode(data, flags)
+    except cv2.error as error:
+        raise _corrupt(name, str(error).splitlines()[0]) from error
+    if array is None:
+        raise _corrupt(name, "data that the decoder refuses")
+    return array
+
+
+def _corrupt(name: str, received: str) -> FrameError:
+    return FrameError(
+        f"a complete image of format {name!r}", received, "check the network link and the publisher"
+    )
+
+
+def _jpeg_size_wh(data: bytes) -> tuple[int, int]:
+    """Walk the markers from SOI to EOI; entropy-coded data hold no marker but restarts."""
+    position, size_wh = 2, None
+    while True:
+        position = data.find(b"\xff", position)
+        if position < 0 or position + 1 >= len(data):
+            raise _corrupt("jpeg", f"{len(data)} bytes without an end-of-image marker")
+        marker = data[position + 1]
+        position += 2
+        if marker == 0xFF:  # fill byte before a marker
+            position -= 1
+        elif marker == _EOI:
+            break
+        elif marker != 0 and marker not in _STANDALONE:
+            length = int.from_bytes(data[position : position + 2], "big")
+            if marker in _START_OF_FRAME and position + 7 <= len(data):
+                height, width = struct.unpack_from(">HH", data, position + 3)
+                size_wh = (width, height)
+            if length < 2:
+                raise _corrupt("jpeg", f"a segment of length {length} at byte {position}")
+            if marker == _SOS:
+                position = _skip_scan(data, position + length)
+            else:
+                position += length
+    if size_wh is None:
+        raise _corrupt("jpeg", "no frame header")
+    return size_wh
+
+
+def _skip_scan(data: bytes, position: int) -> int:
+    """Position of the first marker after a scan, restart markers skipped.
+
+    A camera's JPEG has one scan and ends with EOI, give or take zero padding: look there first,
+    since stepping over every stuffed 0xFF costs more than the decoder.
+    """
+    end = len(data.rstrip(b"\x00"))
+    if data[end - 2 : end] == b"\xff\xd9" and end - 2 >= position:
+        return end - 2
+    while True:
+        position = data.find(b"\xff", position)
+        if position < 0 or position + 1 >= len(data):
+            return len(data)
+        if data[position + 1] not in _STANDALONE and data[position + 1] not in (0x00, 0xFF):
+            return position
+        position += 2 if data[position + 1] != 0xFF else 1
+
+
+def _png_size_wh(view: memoryview) -> tuple[int, int]:
+    """Walk the chunks, check each CRC, stop at IEND."""
+    position, size_wh = len(_PNG_SIGNATURE), None
+    while True:
+        if position + 12 > len(view):
+            raise _corrupt("png", f"{len(view)} bytes without an IEND chunk")
+        length, kind = struct.unpack_from(">I4s", view, position)
+        end = position + 12 + length
+        if end > len(view):
+            raise _corrupt("png", f"chunk {kind!r} of {length} bytes, {len(view) - position - 12} there")
+        if zlib.crc32(view[position + 4 : end - 4]) != struct.unpack_from(">I", view, end - 4)[0]:
+            raise _corrupt("png", f"chunk {kind!r} with a wrong CRC")
+        if kind == b"IHDR" and length >= 8:
+            size_wh = struct.unpack_from(">II", view, position + 8)
+        if kind == b"IEND":
+            break
+        position = end
+    if size_wh is None:
+        raise _corrupt("png", "no IHDR chunk")
+    return size_wh
