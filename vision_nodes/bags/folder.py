@@ -77,7 +77,9 @@ def read_camera_yaml(path: str | Path) -> CameraModel:
         P = np.array(data["projection_matrix"]["data"], np.float64).reshape(3, 4)
         model = str(data["distortion_model"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise CalibrationError("a camera_info YAML file", f"{path}: {error!r}", "see calibration/README.md") from error
+        raise CalibrationError(
+            "a camera_info YAML file", f"{path}: {error!r}", "see calibration/README.md"
+        ) from error
     return CameraModel(size, K, model, D if np.any(D) else np.zeros(0), R, P[:, :3])
 
 

@@ -39,7 +39,9 @@ def write_folder_bag(folder: str | Path, out: str | Path, *, compressed: bool = 
     sequence = read_sequence(folder)
     make = _MessageFactory()
     with BagWriter(out) as writer:
-        writer.write_object("/tf_static", make.static_transform(sequence.frames[0].stamp_ns), sequence.frames[0].stamp_ns)
+        writer.write_object(
+            "/tf_static", make.static_transform(sequence.frames[0].stamp_ns), sequence.frames[0].stamp_ns
+        )
         truth = _truth_by_stamp(sequence)
         for frame in sequence.frames:
             for topic, message in _frame_messages(make, sequence.camera, frame, compressed):
@@ -151,7 +153,8 @@ class _MessageFactory:
         if truth["pose"] is not None:
             x, y, z, *quat_xyzw = (float(value) for value in truth["pose"])
             pose = self.types["geometry_msgs/msg/Pose"](
-                position=self.types["geometry_msgs/msg/Point"](x=x, y=y, z=z), orientation=self._quaternion(quat_xyzw)
+                position=self.types["geometry_msgs/msg/Point"](x=x, y=y, z=z),
+                orientation=self._quaternion(quat_xyzw),
             )
             header = self.header(stamp_ns, WORLD_FRAME)
             yield "/ground_truth/pose", self.types["geometry_msgs/msg/PoseStamped"](header=header, pose=pose)
@@ -159,7 +162,10 @@ class _MessageFactory:
             hypothesis = self.types["vision_msgs/msg/ObjectHypothesis"]
             results = [hypothesis(class_id=str(other), score=overlap) for other, overlap in truth["loops"]]
             header = self.header(stamp_ns, CAMERA_FRAME)
-            yield "/ground_truth/loops", self.types["vision_msgs/msg/Classification"](header=header, results=results)
+            yield (
+                "/ground_truth/loops",
+                self.types["vision_msgs/msg/Classification"](header=header, results=results),
+            )
 
     def _quaternion(self, quat_xyzw: Any) -> Any:
         x, y, z, w = quat_xyzw

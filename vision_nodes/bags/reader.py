@@ -86,7 +86,9 @@ class BagReader:
             return self._typestore.deserialize_cdr(message.data, message.msgtype)
         except Exception as error:  # rosbags raises whatever the generated code meets
             raise BagError(
-                f"a valid {message.msgtype} on {message.topic}", str(error)[:200], "the message is corrupt; skip it"
+                f"a valid {message.msgtype} on {message.topic}",
+                str(error)[:200],
+                "the message is corrupt; skip it",
             ) from error
 
     def _register(self, msgtype: str) -> None:
@@ -102,7 +104,9 @@ class BagReader:
 
     def _find_files(self) -> list[Path]:
         if not self.path.exists():
-            raise BagError("a bag folder or an .mcap or .db3 file", f"{self.path}: nothing there", "check the path")
+            raise BagError(
+                "a bag folder or an .mcap or .db3 file", f"{self.path}: nothing there", "check the path"
+            )
         if self.path.is_file():
             return [self.path]
         metadata_path = self.path / "metadata.yaml"
@@ -113,14 +117,18 @@ class BagReader:
                 compression = str(information.get("compression_mode") or "").lower()
                 plugin = information["storage_identifier"]
             except (yaml.YAMLError, KeyError, TypeError) as error:
-                raise BagError("a rosbag2 metadata.yaml", f"{metadata_path}: {error}", "run ros2 bag reindex") from error
+                raise BagError(
+                    "a rosbag2 metadata.yaml", f"{metadata_path}: {error}", "run ros2 bag reindex"
+                ) from error
             if plugin != "mcap" or compression == "file":
                 return [self.path]  # rosbags reads these as one folder
             return [self.path / name for name in names]
         files = sorted(p for p in self.path.iterdir() if p.suffix in (".mcap", ".db3"))
         if not files:
             raise BagError(
-                "a folder with metadata.yaml, .mcap or .db3", f"{self.path}: none of them", "give the bag's folder"
+                "a folder with metadata.yaml, .mcap or .db3",
+                f"{self.path}: none of them",
+                "give the bag's folder",
             )
         return files
 
@@ -140,7 +148,15 @@ class BagReader:
                             self._definitions[_full_type(record.name)] = record.data.decode(errors="replace")
                     elif isinstance(record, Channel):
                         channels[record.id] = record
-        except (McapError, EOFError, ValueError, KeyError, OSError, zstandard.ZstdError, MemoryError) as error:
+        except (
+            McapError,
+            EOFError,
+            ValueError,
+            KeyError,
+            OSError,
+            zstandard.ZstdError,
+            MemoryError,
+        ) as error:
             self._cut_off(path, error)
         except Exception as error:  # struct.error, AssertionError, lz4's RuntimeError: all mean damaged bytes
             self._cut_off(path, error)

@@ -38,11 +38,15 @@ def find_camera_topics(topics: dict[str, str], image: str = "") -> CameraTopics:
     if image:
         wanted = next((name for name in (image, "/" + image) if name in images), None)
         if wanted is None:
-            raise BagError(f"images on {image}", f"image topics: {_listed(images)}", "choose one with --topic")
+            raise BagError(
+                f"images on {image}", f"image topics: {_listed(images)}", "choose one with --topic"
+            )
         return CameraTopics(wanted, _info_of(wanted, topics))
     groups = {_namespace(name) for name in cameras}
     if not cameras:
-        raise BagError("an image topic", f"topics: {_listed(topics)}", "name one with --topic, or record the camera")
+        raise BagError(
+            "an image topic", f"topics: {_listed(topics)}", "name one with --topic, or record the camera"
+        )
     if len(groups) > 1:
         raise BagError("one camera", f"several: {_listed(cameras)}", "choose one with --topic")
     best = min(cameras, key=lambda name: (not name.endswith("image_raw"), name.endswith("compressed"), name))

@@ -18,14 +18,13 @@ class BagWriter:
     messages in the same order give the same bytes.
     """
 
-    def __init__(self, path: str | Path, *, compress: bool = True) -> None:
+    def __init__(self, path: str | Path, *, compress: bool = True, chunk_bytes: int = 1 << 20) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.counts: dict[str, int] = {}
         self._stream = self.path.open("wb")
-        self._writer = Writer(
-            self._stream, compression=CompressionType.ZSTD if compress else CompressionType.NONE
-        )
+        compression = CompressionType.ZSTD if compress else CompressionType.NONE
+        self._writer = Writer(self._stream, chunk_size=chunk_bytes, compression=compression)
         self._writer.start(profile="ros2", library="vision_nodes")
         self._typestore = build_typestore()
         self._schemas: dict[str, int] = {}
