@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 from collections.abc import Callable, Iterable
@@ -75,6 +76,17 @@ def open_engine(
     return engine
 
 
+def open_cpu(manifest: Manifest, precision: str | None = None, threads: int = 1) -> Engine:
+    """Open a model without TensorRT: the reference to compare with. Raises EngineError as `open_engine`."""
+    reasons: list[str] = []
+    engine = _open_first(manifest, cpu_choices(manifest, precision), threads, reasons)
+    if engine is None:
+        raise EngineError(
+            f"ONNX Runtime or OpenVINO for {manifest.name}", "; ".join(reasons), "pip install onnxruntime"
+        )
+    return engine
+
+
 def cpu_choices(manifest: Manifest, precision: str | None, backend: str = "auto") -> list[Choice]:
     """(backend, precision) pairs in the order to try, TensorRT aside."""
     if backend == "auto":
@@ -139,14 +151,18 @@ def _open_tensorrt(
     if cached is not None:
         return cached
 
-    def build() -> Engine:
-        return tensorrt_build.open_built(manifest, precision, on_build)
-
     serving = None if wait else _open_first(manifest, cpu_choices(manifest, precision), threads, reasons)
     if serving is not None:
-        return UpgradingEngine(serving, build)
+        build = functools.partial(tensorrt_build.open_built, manifest, precision)
+        return UpgradingEngine(serving, build, on_build)
+
+    def go_on(what: str, fraction: float) -> bool:
+        if on_build is not None:
+            on_build(what, fraction)
+        return True
+
     try:
-        return build()
+        return tensorrt_build.open_built(manifest, precision, go_on)
     except EngineError as error:
         reasons.append(str(error))
         return None
