@@ -50,8 +50,8 @@ def find_compilers() -> tuple[str, str]:
     return found[0], found[1]
 
 
-def find_include_dirs() -> list[Path]:
-    """Header directories of Python, NumPy and every ROS wheel."""
+def find_python_headers() -> Path:
+    """Directory of `Python.h`."""
     python = Path(sysconfig.get_path("include"))
     if not (python / "Python.h").is_file():
         version = sysconfig.get_python_version()
@@ -60,6 +60,11 @@ def find_include_dirs() -> list[Path]:
             f"no {python / 'Python.h'}",
             f"sudo apt install python{version}-dev (or python3-dev)",
         )
+    return python
+
+
+def find_include_dirs() -> list[Path]:
+    """Header directories of Python, NumPy and every ROS wheel."""
     import numpy
 
     ros = ros_prefix() / "include"
@@ -70,7 +75,7 @@ def find_include_dirs() -> list[Path]:
             "pip install 'ros-jazzy-rclpy[fastrtps]' ros-jazzy-common-interfaces",
         )
     packages = sorted(path for path in ros.iterdir() if path.is_dir() and not path.name.startswith("python"))
-    return [python, Path(numpy.get_include()), ros, *packages]
+    return [find_python_headers(), Path(numpy.get_include()), ros, *packages]
 
 
 def compile_extensions(packages: list[InterfacePackage], build_dir: Path, workers: int) -> dict[str, Path]:
@@ -145,7 +150,7 @@ def _link(compiler: str, package: InterfacePackage, objects: list[Path], build_d
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
         raise BuildError(
             f"{command[0]} to finish",

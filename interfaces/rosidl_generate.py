@@ -12,9 +12,9 @@ import contextlib
 import json
 import multiprocessing
 import os
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 SOURCE_GENERATORS = (
     "rosidl_generator_py",

@@ -13,8 +13,8 @@ from setuptools.command.build_ext import build_ext
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from rosidl_compile import compile_extensions, find_compilers, find_include_dirs  # noqa: E402
-from rosidl_generate import InterfacePackage, generate  # noqa: E402
+from rosidl_compile import compile_extensions, find_compilers, find_include_dirs
+from rosidl_generate import InterfacePackage, generate
 
 PACKAGES = [InterfacePackage.read(HERE / name) for name in ("vision_msgs", "tf2_msgs")]
 
