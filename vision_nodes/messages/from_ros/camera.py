@@ -43,7 +43,7 @@ def camera_model_from_ros(msg: Any, image_wh: tuple[int, int] | None = None) -> 
     P = _matrix(msg, "p", (3, 4))[:, :3]
     return CameraModel(
         size_wh=size_wh,
-        K=to_image @ K,
+        K=to_image @ _third_row(K, "K"),
         distortion_model=model,
         distortion=distortion,
         R=_rotation(R) if R.any() else np.eye(3),  # all zeros: the driver left it out
@@ -86,7 +86,16 @@ def _rotation(R: np.ndarray) -> np.ndarray:
     return R
 
 
+def _third_row(K: np.ndarray, name: str) -> np.ndarray:
+    if not np.allclose(K[2], (0.0, 0.0, 1.0)):
+        raise CalibrationError(
+            f"a third row 0 0 1 in {name}", np.array2string(K[2], precision=3), "recalibrate the camera"
+        )
+    return K
+
+
 def _projection(P: np.ndarray) -> np.ndarray:
+    _third_row(P, "P")
     if min(P[0, 0], P[1, 1]) <= 0:
         raise CalibrationError(
             "a projection matrix P with positive focal lengths",

@@ -1,9 +1,10 @@
 """sensor_msgs/CompressedImage (JPEG, PNG) -> pixels, with the size checked before decoding.
 
-OpenCV fills the missing part of a cut-off JPEG with grey and says nothing, so completeness is checked
-on the file's own structure first: JPEG markers (ITU-T T.81 Annex B) up to the end-of-image marker,
-PNG chunks (ISO/IEC 15948) with their CRCs up to IEND. Damage inside a JPEG's entropy-coded data that
-keeps every marker intact cannot be seen this way.
+A decoder may fill the missing part of a JPEG with grey and say nothing, so completeness is checked on the
+file's own structure first: JPEG markers (ITU-T T.81 Annex B) up to the end-of-image marker, PNG chunks
+(ISO/IEC 15948) with their CRCs up to IEND. A JPEG that lost bytes in the middle, as webcams deliver
+them, shows in the grey that the decoder invents at its end. Changed bytes that keep the length of a
+JPEG's entropy-coded data cannot be told from a picture.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length field
 _EOI, _SOS = 0xD9, 0xDA
+_INVENTED_GREY = 128  # all coefficients zero: what libjpeg puts where the data ran out
 
 
 def compressed_pixels_from_ros(msg: Any, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -36,6 +38,8 @@ def compressed_pixels_from_ros(msg: Any, max_pixels: int = MAX_PIXELS) -> Pixels
     check_size(compressed_size_wh(data), max_pixels)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     array = decode(data, flags, str(msg.format))
+    if (array[-1, -1] == _INVENTED_GREY).all():
+        _check_complete(data, array, flags)
     return Pixels(array, channel_order(str(msg.format)))
 
 
@@ -88,6 +92,21 @@ def decode(data: np.ndarray, flags: int, name: str) -> np.ndarray:
     if array is None:
         raise _corrupt(name, "data that the decoder refuses")
     return array
+
+
+def _check_complete(data: np.ndarray, array: np.ndarray, flags: int) -> None:
+    """Refuse a JPEG whose entropy-coded data end before its last pixel.
+
+    More data before the end-of-image marker are ignored by a decoder that has its picture, and
+    change the picture of one that ran out.
+    """
+    encoded = data.tobytes()
+    end = encoded.rfind(bytes((0xFF, _EOI)))
+    if not encoded.startswith(b"\xff\xd8") or end < 0:
+        return
+    longer = np.frombuffer(encoded[:end] + bytes(range(1, 200)) + encoded[end:], np.uint8)
+    if not np.array_equal(decode(longer, flags, "jpeg"), array):
+        raise _corrupt("jpeg", "data that end before the last pixel: bytes are missing in the middle")
 
 
 def _corrupt(name: str, received: str) -> FrameError:
