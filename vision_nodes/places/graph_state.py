@@ -1,0 +1,225 @@
+"""What the pose graph knows: nodes, segments, accepted closures. Arrays for the solver are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from vision_nodes.datatypes import LoopClosure
+from vision_nodes.places.graph_solver import GraphProblem
+from vision_nodes.places.rigid import angle_between, inverse, orthonormalised
+from vision_nodes.places.settings import GraphSettings
+
+
+@dataclass
+class Node:
+    """A keyframe with odometry."""
+
+    id: int
+    segment: int
+    T_odom_cam: np.ndarray  # (4, 4)
+    travelled_m: float  # along the segment since its first node
+    T_map_cam: np.ndarray | None  # (4, 4); None while the segment's place in the map is unknown
+
+
+class GraphState:
+    """Nodes by id in order, node ids per segment, closures, and which segments hang together."""
+
+    def __init__(self, settings: GraphSettings) -> None:
+        self._settings = settings
+        self.nodes: dict[int, Node] = {}
+        self.segments: dict[int, list[int]] = {}
+        self.closures: list[LoopClosure] = []
+        self._island: dict[int, int] = {}  # segment -> representative segment of its joined group
+        self._T_map_odom: dict[int, np.ndarray] = {}
+
+    def add(
+        self, keyframe_id: int, segment: int, T_odom_cam: np.ndarray, T_map_odom: np.ndarray | None
+    ) -> None:
+        """Append a node. A new segment starts at `T_map_odom`, a guess; the very first one at identity."""
+        if segment not in self.segments:
+            if segment not in self._T_map_odom:
+                first = np.eye(4) if not self.segments else T_map_odom
+                if first is not None:
+                    self._T_map_odom[segment] = first
+            self.segments[segment] = []
+            self._island.setdefault(segment, segment)
+        node = self.query_node(keyframe_id, segment, T_odom_cam)
+        self.segments[segment].append(keyframe_id)
+        self.nodes[keyframe_id] = node
+
+    def query_node(self, keyframe_id: int, segment: int, T_odom_cam: np.ndarray) -> Node:
+        """A node at the end of its segment, not stored."""
+        members = self.segments.get(segment)
+        travelled = 0.0
+        if members:
+            last = self.nodes[members[-1]]
+            travelled = last.travelled_m + float(np.linalg.norm(T_odom_cam[:3, 3] - last.T_odom_cam[:3, 3]))
+        T_map_odom = self._T_map_odom.get(segment)
+        T_map_cam = None if T_map_odom is None else T_map_odom @ T_odom_cam
+        return Node(keyframe_id, segment, T_odom_cam.copy(), travelled, T_map_cam)
+
+    def restore(self, nodes: list[Node], closures: list[LoopClosure], islands: dict[int, int]) -> None:
+        """Take over a loaded map."""
+        for node in nodes:
+            self.nodes[node.id] = node
+            self.segments.setdefault(node.segment, []).append(node.id)
+            if node.T_map_cam is not None:
+                self._T_map_odom[node.segment] = orthonormalised(node.T_map_cam @ inverse(node.T_odom_cam))
+        self.closures = list(closures)
+        self._island = dict(islands)
+
+    @property
+    def islands(self) -> dict[int, int]:
+        """Segment -> the segment that represents its joined group."""
+        return dict(self._island)
+
+    def is_first(self, segment: int) -> bool:
+        """True when no other segment exists."""
+        return all(s == segment for s in self.segments)
+
+    def same_island(self, segment_a: int, segment_b: int) -> bool:
+        """True when closures or odometry tie both segments together."""
+        return self._island.get(segment_a, segment_a) == self._island.get(segment_b, segment_b)
+
+    def T_map_odom(self, segment: int) -> np.ndarray | None:
+        """(4, 4) the segment's present correction; None when its place is unknown."""
+        return self._T_map_odom.get(segment)
+
+    def place_segment(self, segment: int, T_map_odom: np.ndarray) -> None:
+        """Put a segment (and its nodes) somewhere in the map."""
+        self._T_map_odom[segment] = T_map_odom
+        for keyframe_id in self.segments.get(segment, []):
+            node = self.nodes[keyframe_id]
+            node.T_map_cam = T_map_odom @ node.T_odom_cam
+
+    def remove(self, keyframe_id: int) -> None:
+        """Forget a node; closures that touched it are carried over to its neighbour by odometry."""
+        node = self.nodes.pop(keyframe_id, None)
+        if node is None:
+            return
+        members = self.segments[node.segment]
+        position = members.index(keyframe_id)
+        members.remove(keyframe_id)
+        if not members:
+            self.closures = [c for c in self.closures if keyframe_id not in (c.matched_id, c.query_id)]
+            return
+        heir = self.nodes[members[max(position - 1, 0)]]
+        T_heir_node = inverse(heir.T_odom_cam) @ node.T_odom_cam
+        self.closures = [self._moved(c, node, heir, T_heir_node) for c in self.closures]
+        self.closures = [c for c in self.closures if c.matched_id != c.query_id]
+
+    def _moved(self, closure: LoopClosure, node: Node, heir: Node, T_heir_node: np.ndarray) -> LoopClosure:
+        sigma_m, sigma_rad = self.step_sigmas(heir, node)
+        extra = np.diag(np.repeat([sigma_m**2, sigma_rad**2], 3))
+        if closure.matched_id == node.id:
+            R = np.kron(np.eye(2), T_heir_node[:3, :3])
+            return replace(
+                closure,
+                matched_id=heir.id,
+                T_matched_query=T_heir_node @ closure.T_matched_query,
+                covariance=R @ closure.covariance @ R.T + extra,
+            )
+        if closure.query_id == node.id:
+            T = closure.T_matched_query @ inverse(T_heir_node)
+            return replace(
+                closure, query_id=heir.id, T_matched_query=T, covariance=closure.covariance + extra
+            )
+        return closure
+
+    def step_sigmas(self, a: Node, b: Node) -> tuple[float, float]:
+        """1-sigma of the odometry between two nodes of one segment: metres, radians."""
+        s = self._settings
+        distance = abs(b.travelled_m - a.travelled_m)
+        turn = angle_between(a.T_odom_cam, b.T_odom_cam)
+        sigma_m = float(np.hypot(s.odometry_sigma_m, s.odometry_drift * distance))
+        # A turn is where visual odometry slips most: 1 % of its angle.
+        sigma_rad = np.hypot(
+            np.deg2rad(s.odometry_sigma_deg + s.odometry_drift_deg_per_m * distance), 0.01 * turn
+        )
+        return sigma_m, float(sigma_rad)
+
+    def odometry_pairs(self) -> list[tuple[int, int]]:
+        """Neighbouring node ids of every segment."""
+        return [pair for members in self.segments.values() for pair in pairwise(members)]
+
+    def accept(self, closure: LoopClosure) -> None:
+        """Use a closure; joins two islands when it connects them, moving the one that is not the map's."""
+        matched, query = self.nodes[closure.matched_id], self.nodes[closure.query_id]
+        self.closures.append(closure)
+        if self.same_island(matched.segment, query.segment):
+            return
+        main = self._island[next(iter(self.segments))]
+        fixed, moved, T_fixed_moved = matched, query, closure.T_matched_query
+        if self._island[query.segment] == main or matched.T_map_cam is None:
+            fixed, moved, T_fixed_moved = query, matched, inverse(closure.T_matched_query)
+        old, new = self._island[moved.segment], self._island[fixed.segment]
+        if fixed.T_map_cam is not None:
+            self._move_island(old, moved, fixed.T_map_cam @ T_fixed_moved)
+        for segment, island in self._island.items():
+            if island == old:
+                self._island[segment] = new
+
+    def _move_island(self, island: int, node: Node, T_map_node: np.ndarray) -> None:
+        """Rigidly move all segments of an island so that `node` gets its new pose."""
+        members = [s for s, i in self._island.items() if i == island]
+        if node.T_map_cam is None:
+            self.place_segment(node.segment, orthonormalised(T_map_node @ inverse(node.T_odom_cam)))
+            return
+        T_new_old = orthonormalised(T_map_node @ inverse(node.T_map_cam))
+        for segment in members:
+            if segment in self._T_map_odom:
+                self._T_map_odom[segment] = T_new_old @ self._T_map_odom[segment]
+            for keyframe_id in self.segments.get(segment, []):
+                member = self.nodes[keyframe_id]
+                if member.T_map_cam is not None:
+                    member.T_map_cam = T_new_old @ member.T_map_cam
+
+    def drop(self, closure: LoopClosure) -> None:
+        """Stop using a closure."""
+        self.closures = [c for c in self.closures if c is not closure]
+
+    def problem(self) -> tuple[list[int], GraphProblem]:
+        """Ids in row order, and the solver's arrays, of all nodes whose place in the map is known."""
+        ids = [i for i, node in self.nodes.items() if node.T_map_cam is not None]
+        row = {keyframe_id: r for r, keyframe_id in enumerate(ids)}
+        steps = [(a, b) for a, b in self.odometry_pairs() if a in row and b in row]
+        closures = [c for c in self.closures if c.matched_id in row and c.query_id in row]
+        anchors: dict[int, int] = {}
+        for keyframe_id in ids:
+            anchors.setdefault(self._island[self.nodes[keyframe_id].segment], row[keyframe_id])
+        nodes = self.nodes
+        return ids, GraphProblem(
+            T_map_cam=_stack([nodes[i].T_map_cam for i in ids], (4, 4)),
+            odometry_pairs=_stack([(row[a], row[b]) for a, b in steps], (2,)).astype(np.int64),
+            odometry_T=_stack([inverse(nodes[a].T_odom_cam) @ nodes[b].T_odom_cam for a, b in steps], (4, 4)),
+            odometry_sigmas=_stack([self.step_sigmas(nodes[a], nodes[b]) for a, b in steps], (2,)),
+            closure_pairs=_stack([(row[c.matched_id], row[c.query_id]) for c in closures], (2,)).astype(
+                np.int64
+            ),
+            closure_T=_stack([c.T_matched_query for c in closures], (4, 4)),
+            closure_covariances=_stack([c.covariance for c in closures], (6, 6)),
+            anchors=np.array(sorted(anchors.values()), dtype=np.int64),
+        )
+
+    def take_over(self, ids: list[int], T_map_cam: np.ndarray) -> None:
+        """Use solved poses; nodes added since follow their segment's last solved node."""
+        solved = {i: T for i, T in zip(ids, T_map_cam) if i in self.nodes}
+        for segment, members in self.segments.items():
+            inside = [i for i in members if i in solved]
+            for keyframe_id in inside:
+                self.nodes[keyframe_id].T_map_cam = orthonormalised(solved[keyframe_id])
+            if not inside:
+                continue
+            last = self.nodes[inside[-1]]
+            assert last.T_map_cam is not None
+            self._T_map_odom[segment] = orthonormalised(last.T_map_cam @ inverse(last.T_odom_cam))
+            for keyframe_id in members[members.index(inside[-1]) + 1 :]:
+                node = self.nodes[keyframe_id]
+                node.T_map_cam = self._T_map_odom[segment] @ node.T_odom_cam
+
+
+def _stack(items: list, shape: tuple[int, ...]) -> np.ndarray:
+    return np.array(items, dtype=np.float64).reshape(len(items), *shape)

@@ -1,0 +1,224 @@
+"""Place recognition: frames in, ranked matches and verified loop closures out, a corrected map beside.
+
+No ROS and no network here: the descriptor comes as a callable that is only called for keyframes.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vision_nodes.datatypes import DepthMap, LoopClosure, PlaceResult
+from vision_nodes.errors import ConfigError
+from vision_nodes.places.closure_gate import Verdict
+from vision_nodes.places.keyframe_maker import DescriptorSource, KeyframeMaker
+from vision_nodes.places.keyframes import NO_SEGMENT, Keyframe, KeyframeDatabase, KeyframePolicy
+from vision_nodes.places.landmarks import LandmarkBuilder
+from vision_nodes.places.map_file import PlaceMap, load_place_map, save_place_map
+from vision_nodes.places.pose_graph import PoseGraph
+from vision_nodes.places.retrieval import Retrieval
+from vision_nodes.places.segments import SegmentTracker
+from vision_nodes.places.settings import PlaceSettings
+from vision_nodes.places.sparsification import most_redundant
+from vision_nodes.preprocess.frame import Frame
+
+MODES = ("mapping", "localisation")
+NOT_STORED = -1
+
+
+class PlaceRecogniser:
+    """One camera's places. Methods may be called from several threads; each runs alone."""
+
+    def __init__(self, settings: PlaceSettings) -> None:
+        self._settings = settings
+        self._lock = threading.RLock()
+        self._maker = KeyframeMaker(settings)
+        self._policy = KeyframePolicy(settings)
+        self._segments = SegmentTracker()
+        self._landmarks = LandmarkBuilder()
+        self._database = KeyframeDatabase()
+        self._retrieval = Retrieval(settings, self._database)
+        self._graph = PoseGraph(settings)
+        self._mode = "mapping"
+        self._landmark_segment = NO_SEGMENT
+
+    def close(self) -> None:
+        """Stop the solver process."""
+        self._graph.close()
+
+    def __enter__(self) -> PlaceRecogniser:  # noqa: PYI034 (Python 3.10 has no Self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def T_map_odom(self) -> np.ndarray | None:
+        """(4, 4) map <- odom, moving smoothly; None while the place in a loaded map is unknown."""
+        return self._graph.T_map_odom
+
+    @property
+    def graph_version(self) -> int:
+        """Changes whenever poses or edges did."""
+        return self._graph.version
+
+    @property
+    def keyframe_count(self) -> int:
+        """Keyframes in the map."""
+        return len(self._database)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of keyframes and index, bytes."""
+        return self._database.memory_bytes + len(self._database) * self._retrieval.bytes_per_keyframe
+
+    @property
+    def solver_pid(self) -> int | None:
+        """Process id of the pose-graph solver; None before its first use."""
+        return self._graph.solver_pid
+
+    @property
+    def mode(self) -> str:
+        """mapping or localisation."""
+        return self._mode
+
+    def set_mode(self, mode: str) -> None:
+        """`mapping` adds keyframes; `localisation` only looks them up.
+
+        Raises:
+            ConfigError: another word.
+        """
+        if mode not in MODES:
+            raise ConfigError(f"a mode among {', '.join(MODES)}", repr(mode), "choose one of these")
+        with self._lock:
+            self._mode = mode
+
+    def keyframe_poses(self) -> dict[int, np.ndarray]:
+        """Keyframe id -> (4, 4) T_map_cam."""
+        with self._lock:
+            return self._graph.keyframe_poses()
+
+    def edges(self) -> list[tuple[int, int, bool]]:
+        """(from id, to id, is a closure)."""
+        with self._lock:
+            return self._graph.edges()
+
+    def keyframe_image(self, match: LoopClosure | int | None) -> np.ndarray | None:
+        """(h, w, 3) uint8 RGB thumbnail of a closure's matched keyframe or of a keyframe id."""
+        keyframe_id = match.matched_id if isinstance(match, LoopClosure) else match
+        with self._lock:
+            if keyframe_id is None or keyframe_id not in self._database:
+                return None
+            jpeg = self._database[keyframe_id].thumbnail_jpeg
+        return cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def process(
+        self,
+        frame: Frame,
+        descriptor: DescriptorSource,
+        T_odom_cam: np.ndarray | None,
+        depth: DepthMap | None = None,
+    ) -> PlaceResult | None:
+        """One frame with its odometry answer; None when it is no keyframe.
+
+        Args:
+            frame: rectified frame; without calibration matches are ranked but never verified.
+            descriptor: (D,) float32 global descriptor, or a function of the frame, called for keyframes only.
+            T_odom_cam: (4, 4) camera pose; None while odometry is absent or lost.
+            depth: depth of the same frame, fills landmarks that cannot be triangulated.
+
+        Raises:
+            FrameError: the pose or the descriptor cannot be used; nothing was changed.
+        """
+        with self._lock:
+            T_odom_cam = self._maker.checked_pose(T_odom_cam)
+            segment = self._segments.update(frame, T_odom_cam)
+            has_pose = T_odom_cam is not None
+            self._graph.update(frame.stamp_ns, segment if has_pose else None, T_odom_cam)
+            if not self._policy.wants(frame.stamp_ns, segment, T_odom_cam):
+                return None
+            keyframe = self._maker.make(frame, descriptor, self._database.next_id)
+            keyframe.segment, keyframe.T_odom_cam = segment, T_odom_cam
+            self._policy.accept(keyframe)
+            self._add_landmarks(keyframe, frame, depth)
+            result = self._recognise(keyframe)
+            self._graph.update(frame.stamp_ns, segment if has_pose else None, T_odom_cam)
+            return result
+
+    def localize(
+        self, frame: Frame, descriptor: DescriptorSource, depth: DepthMap | None = None
+    ) -> PlaceResult:
+        """Look a frame up in the whole map without adding it and without a pose hint.
+
+        The result's `keyframe_id` is -1; `map_pose` turns its closure into a pose.
+        """
+        with self._lock:
+            keyframe = self._maker.make(frame, descriptor, NOT_STORED)
+            LandmarkBuilder().add(keyframe, *self._maker.sampled_depth(keyframe, frame, depth))
+            return self._retrieval.lookup(keyframe)
+
+    def map_pose(self, closure: LoopClosure) -> np.ndarray | None:
+        """(4, 4) T_map_cam of a closure's query; None when the matched keyframe has no place in the map."""
+        with self._lock:
+            T_map_matched = self._graph.keyframe_poses().get(closure.matched_id)
+        return None if T_map_matched is None else T_map_matched @ closure.T_matched_query
+
+    def save_map(self, path: str | Path) -> None:
+        """Write everything to one file, atomically. Raises MapError when that is not possible."""
+        with self._lock:
+            content = PlaceMap(self._settings.descriptor_model, list(self._database), self._graph.state)
+            save_place_map(path, content)
+
+    def load_map(self, path: str | Path) -> None:
+        """Replace the present map by a saved one. Raises MapError and changes nothing when it cannot."""
+        with self._lock:
+            loaded = load_place_map(path, self._settings)
+            self._graph.close()
+            self._database = KeyframeDatabase()
+            self._retrieval = Retrieval(self._settings, self._database)
+            for keyframe in loaded.keyframes:
+                self._database.add(keyframe)
+                self._retrieval.add(keyframe)
+            self._graph = PoseGraph(self._settings, loaded.state)
+            self._segments.restart_after(max(loaded.state.segments, default=NO_SEGMENT))
+            self._policy.reset()
+            self._landmarks.reset()
+
+    def _add_landmarks(self, keyframe: Keyframe, frame: Frame, depth: DepthMap | None) -> None:
+        if keyframe.segment != self._landmark_segment:
+            self._landmarks.reset()
+            self._landmark_segment = keyframe.segment
+        self._landmarks.add(keyframe, *self._maker.sampled_depth(keyframe, frame, depth))
+
+    def _recognise(self, keyframe: Keyframe) -> PlaceResult:
+        store = self._mode == "mapping"
+        if not store:
+            keyframe.id = NOT_STORED
+        elif keyframe.T_odom_cam is not None:
+            self._graph.add_keyframe(keyframe.id, keyframe.segment, keyframe.T_odom_cam)
+        result = self._retrieval.lookup(keyframe, self._weigh)
+        if store:
+            self._database.add(keyframe)
+            self._retrieval.add(keyframe)
+            self._make_room()
+        return result
+
+    def _weigh(self, keyframe: Keyframe, closure: LoopClosure) -> Verdict | None:
+        """What the pose graph thinks of a verified closure; None when it has no say."""
+        nodes = self._graph.state.nodes
+        if keyframe.T_odom_cam is None or closure.matched_id not in nodes:
+            return None
+        if keyframe.id != NOT_STORED:
+            return self._graph.add_closure(closure)
+        query = self._graph.state.query_node(NOT_STORED, keyframe.segment, keyframe.T_odom_cam)
+        return self._graph.check_localisation(query, closure)
+
+    def _make_room(self) -> None:
+        while len(self._database) > self._settings.max_keyframes:
+            victim = most_redundant(self._database, self._graph.state)
+            self._database.remove(victim)
+            self._retrieval.remove(victim)
+            self._graph.remove_keyframe(victim)

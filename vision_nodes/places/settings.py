@@ -1,0 +1,83 @@
+"""Settings of place recognition: flat dataclasses, so that ROS parameters can be made from them.
+
+Lengths are in the odometry's unit: metres once its scale is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vision_nodes.config import check_settings, setting
+
+
+@dataclass(frozen=True)
+class KeyframeSettings:
+    """When a frame becomes a keyframe: any threshold reached; 0 takes every frame."""
+
+    keyframe_distance_m: float = setting(0.25, "distance since the last keyframe, m", minimum=0)
+    keyframe_rotation_deg: float = setting(10.0, "rotation since the last keyframe, deg", minimum=0)
+    keyframe_depth_fraction: float = setting(
+        0.12, "distance over the scene's median depth: holds without metric scale", minimum=0
+    )
+    keyframe_without_pose_s: float = setting(0.5, "time between keyframes without odometry, s", minimum=0)
+    keyframe_min_interval_s: float = setting(
+        0.1, "keyframes are never denser: bounds the descriptor network's load, s", minimum=0
+    )
+
+
+@dataclass(frozen=True)
+class VerificationSettings:
+    """What counts as the same place once geometry has been solved."""
+
+    verified_candidates: int = setting(6, "ranked candidates that are verified", minimum=1)
+    match_ratio: float = setting(0.85, "Lowe's ratio of descriptor distances", minimum=0.1, maximum=1.0)
+    reprojection_px: float = setting(2.5, "inlier threshold for a 640 px wide image", minimum=0.1)
+    min_inliers: int = setting(25, "matches that agree with the pose", minimum=6)
+    min_inlier_ratio: float = setting(0.35, "inliers / matches with a 3D point", minimum=0.0, maximum=1.0)
+    min_coverage: float = setting(
+        0.12, "share of a 6 x 6 image grid that holds inliers", minimum=0.0, maximum=1.0
+    )
+    min_support: float = setting(0.15, "inliers / landmarks in view of the pose", minimum=0.0, maximum=1.0)
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """Noise of the pose graph and how the correction reaches the robot."""
+
+    odometry_sigma_m: float = setting(0.01, "translation noise of one keyframe step, m", minimum=1e-6)
+    odometry_drift: float = setting(0.02, "1-sigma translation error / distance", minimum=0.0)
+    odometry_sigma_deg: float = setting(0.2, "rotation noise of one keyframe step, deg", minimum=1e-6)
+    odometry_drift_deg_per_m: float = setting(0.1, "1-sigma rotation error / distance", minimum=0.0)
+    closure_gate: float = setting(
+        4.0, "sigmas by which a closure may contradict the odometry before it is refused", minimum=1.0
+    )
+    closure_trust_m: float = setting(
+        0.5, "a closure the odometry predicts less exactly than this waits for a second that agrees, m",
+        minimum=0.0,
+    )  # fmt: skip
+    smoothing_s: float = setting(1.0, "time constant of map -> odom, s", minimum=1e-3)
+    solve_timeout_s: float = setting(60.0, "the solver process is started anew beyond this, s", minimum=1.0)
+    lock_step: bool = setting(False, "wait for the solver: deterministic replay", live=False)
+
+
+@dataclass(frozen=True)
+class PlaceSettings(KeyframeSettings, VerificationSettings, GraphSettings):
+    """Everything `PlaceRecogniser` can be told."""
+
+    descriptor_model: str = setting(
+        "", "identity of the descriptor network; a map made by another is refused", live=False
+    )
+    local_features: str = setting(
+        "sift", "features for verification", choices=("sift", "orb"), live=False
+    )  # fmt: skip
+    max_features: int = setting(800, "local features of a keyframe", minimum=50, live=False)
+    candidates: int = setting(10, "ranked matches reported", minimum=1)
+    min_similarity: float = setting(-1.0, "candidates below are not reported", minimum=-1.0, maximum=1.0)
+    min_gap_s: float = setting(5.0, "younger keyframes of the same stretch are no revisits, s", minimum=0.0)
+    flat_limit: int = setting(
+        10_000, "keyframes searched exhaustively; beyond, an HNSW graph grows", minimum=1, live=False
+    )
+    max_keyframes: int = setting(50_000, "beyond, the most redundant keyframe is dropped", minimum=2)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
