@@ -92,7 +92,7 @@ def call(function: str, *arguments: object) -> None:
         name, text = cudart.cudaGetErrorName(status), cudart.cudaGetErrorString(status)
         received = f"error {status} {name.decode()}: {text.decode()}"
         raise EngineError(
-            f"{function} to succeed", received, "see CUDA's message; check memory with tegrastats"
+            f"{function} to succeed", received, "see CUDA's message"
         )
 
 
@@ -149,7 +149,7 @@ class Buffer:
         memory = (ctypes.c_uint8 * self._bytes).from_address(pointer.value or 0)
         # Freed when the last view is gone, not on close: a result may outlive its engine.
         weakref.finalize(memory, library().cudaFreeHost, pointer).atexit = False
-        self.host = np.frombuffer(memory, dtype).reshape(shape)
+        self.host = np.frombuffer(memoryview(memory), dtype).reshape(shape)
         device = ctypes.c_void_p()
         call("cudaMalloc", ctypes.byref(device), self._bytes)
         self.device = device.value or 0

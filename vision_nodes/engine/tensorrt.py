@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ _log = logging.getLogger(__name__)
 _GRAPHS_SINCE = 12000  # CUDA 12 changed cudaGraphInstantiate to the three arguments used here
 
 
-def api() -> ModuleType:
+def api() -> Any:
     """TensorRT's module. Raises EngineError when it cannot be imported."""
     try:
         import tensorrt
@@ -110,7 +109,7 @@ class TensorRtEngine(CheckedEngine):
             if not self._context.set_tensor_address(name, self._buffers[name].device):
                 raise failure(f"tensor {name} to take its address", self._logger, "False")
 
-    def _check_tensors(self, trt: ModuleType) -> None:
+    def _check_tensors(self, trt: Any) -> None:
         described: dict[bool, dict[str, tuple[str, tuple[int | None, ...]]]] = {True: {}, False: {}}
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)

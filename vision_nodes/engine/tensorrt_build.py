@@ -167,7 +167,7 @@ def _choices(manifest: Manifest, precision: str | None, cache: EngineCache) -> l
 def _monitor(trt: Any, on_progress: Progress) -> Any:
     """An IProgressMonitor that turns TensorRT's nested phases into one fraction that never goes back."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.cancelled, self.best = False, 0.0
