@@ -56,6 +56,19 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def above(self, threshold: float) -> Detections:
+        """Those with at least this score, in the same order."""
+        return self.select(self.scores >= threshold)
+
+    def select(self, which: np.ndarray) -> Detections:
+        """Those picked by a boolean mask or an index array."""
+        tracks = None if self.track_ids is None else self.track_ids[which]
+        return Detections(self.boxes_xyxy[which], self.scores[which], self.class_ids[which], tracks)
+
+    def with_boxes(self, boxes_xyxy: np.ndarray) -> Detections:
+        """The same objects with boxes in another image's pixels."""
+        return Detections(boxes_xyxy, self.scores, self.class_ids, self.track_ids)
+
     @classmethod
     def empty(cls) -> Detections:
         """No detections: a result too."""

@@ -1,0 +1,1 @@
+"""One module per verb of `vision-nodes`: arguments in, library calls, a table out."""

@@ -1,0 +1,176 @@
+"""Visual odometry from frames, scaled by depth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry, Path
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from vision_nodes.camera.covariance import covariance_of_attached_frame
+from vision_nodes.camera.model import CameraModel
+from vision_nodes.camera.transforms import invert
+from vision_nodes.config import setting
+from vision_nodes.datatypes import DepthMap, OdometryEstimate
+from vision_nodes.errors import CalibrationError
+from vision_nodes.messages.from_ros import camera_model_from_ros, depth_image_from_ros, stamp_ns
+from vision_nodes.messages.to_ros import (
+    odometry_state_to_ros,
+    odometry_to_ros,
+    path_to_ros,
+    transform_to_ros,
+)
+from vision_nodes.nodes.extrinsics import Extrinsics, ExtrinsicSettings
+from vision_nodes.nodes.spin import run_node
+from vision_nodes.nodes.task_node import TaskNode
+from vision_nodes.nodes.trajectory import BoundedTrajectory
+from vision_nodes.nodes.transforms import DYNAMIC_QOS, TransformBuffer, as_tf_message
+from vision_nodes.odometry.settings import OdometrySettings
+from vision_nodes.odometry.visual_odometry import VisualOdometry
+from vision_nodes.preprocess.frame import Frame
+
+EstimateConsumer = Callable[[Frame, OdometryEstimate], None]
+
+
+@dataclass(frozen=True)
+class OdometryNodeSettings(ExtrinsicSettings):
+    """Frames, TF and where metric scale comes from."""
+
+    odom_frame: str = setting("odom", "frame of the pose (REP 105)", live=False)
+    publish_tf: bool = setting(True, "publish odom -> base_frame on /tf while tracking")
+    depth_sensor: bool = setting(
+        False, "depth/image comes from a depth camera: trust it as metric", live=False
+    )
+
+
+class OdometryNode(TaskNode):
+    """`odometry` and TF while tracking; `odometry/state` for every frame, also when lost."""
+
+    def __init__(
+        self, *, buffer: TransformBuffer | None = None, lock_step: bool = False, **options: Any
+    ) -> None:
+        super().__init__("odometry_node", OdometryNodeSettings, **options)
+        self.consumers: list[EstimateConsumer] = []
+        self._buffer, self._lock_step = buffer, lock_step
+        self._odometry: VisualOdometry | None = None
+        self._depth_subscriptions: list[Any] = []
+        self._depth_info: dict[int, CameraModel | None] = {}
+
+    def open_task(self) -> None:
+        """Start the estimator (its solver is a process of its own) and create the outputs."""
+        self._extrinsics = Extrinsics(self, self.settings, self._buffer)
+        self._odometry = VisualOdometry(OdometrySettings(lock_step=self._lock_step))
+        self._placed = False
+        self._odom = self.output(Odometry, "odometry")
+        self._state = self.output(DiagnosticArray, "odometry/state")
+        self._tf = self.output(TFMessage, "/tf", DYNAMIC_QOS)
+        self._path = self.output(Path, "path")
+        self._trajectory = BoundedTrajectory()
+        self._reset_service = self.create_service(Trigger, "~/reset", self._on_reset)
+
+    def close_task(self) -> None:
+        """Stop the solver process."""
+        odometry, self._odometry = self._odometry, None
+        if odometry is not None:
+            odometry.close()
+            self._extrinsics.close()
+            self.destroy_service(self._reset_service)
+
+    def start_task(self) -> None:
+        """Subscribe to depth when it comes from another process."""
+        super().start_task()
+        if self.sink is None and not self._composed:
+            self._depth_subscriptions = [
+                self.create_subscription(Image, "depth/image", self._on_depth_image, qos_profile_sensor_data),
+                self.create_subscription(
+                    CameraInfo, "depth/camera_info", self._on_depth_info, qos_profile_sensor_data
+                ),
+            ]
+
+    def stop_task(self) -> None:
+        """Unsubscribe."""
+        super().stop_task()
+        for subscription in self._depth_subscriptions:
+            self.destroy_subscription(subscription)
+        self._depth_subscriptions = []
+
+    def accept_depth(self, stamp: int, depth: DepthMap, camera: CameraModel) -> None:
+        """Depth of an earlier frame, from the depth node or a depth camera."""
+        if self._odometry is not None:
+            self._odometry.add_depth(stamp, depth, camera, sensor=self.settings.depth_sensor)
+
+    def process(self, frame: Frame) -> None:
+        """Track one frame and publish pose and state."""
+        assert self._odometry is not None
+        T_base_cam = self._extrinsics.lookup(frame.frame_id)
+        if not self._placed:
+            self._odometry.set_pose(T_base_cam)  # odom starts where base_frame is
+            self._placed = True
+        with self.statistics.stage("track"):
+            estimate = self._odometry.process(frame)
+        if estimate.T_odom_cam is not None:
+            self._publish_pose(frame, estimate, T_base_cam)
+        self._state.publish(odometry_state_to_ros(estimate, frame.frame_id))
+        for consumer in self.consumers:
+            consumer(frame, estimate)
+
+    def _publish_pose(self, frame: Frame, estimate: OdometryEstimate, T_base_cam: np.ndarray) -> None:
+        assert estimate.T_odom_cam is not None and estimate.covariance is not None
+        T_cam_base = invert(T_base_cam)
+        T_odom_base = estimate.T_odom_cam @ T_cam_base
+        covariance = covariance_of_attached_frame(estimate.covariance, estimate.T_odom_cam, T_cam_base)
+        child = self.settings.base_frame or frame.frame_id
+        header = (estimate.stamp_ns, self.settings.odom_frame)
+        self._odom.publish(odometry_to_ros(T_odom_base, covariance, header, child))
+        if self.settings.publish_tf:
+            self._tf.publish(as_tf_message(transform_to_ros(T_odom_base, header, child)))
+        if self._trajectory.add(estimate.stamp_ns, T_odom_base):
+            self._path.publish(path_to_ros(self._trajectory.poses(), header))
+
+    def process_now(self, frame: Frame) -> None:
+        """As every task, and a missing extrinsic or calibration is also said in `odometry/state`."""
+        try:
+            self._extrinsics.lookup(frame.frame_id)
+        except CalibrationError as error:
+            self._state.publish(
+                odometry_state_to_ros(self._extrinsics.missing(frame.stamp_ns, error), frame.frame_id)
+            )
+            self.reject(str(error))
+            return
+        super().process_now(frame)
+
+    def _on_depth_info(self, message: CameraInfo) -> None:
+        self._depth_info = {stamp_ns(message.header): camera_model_from_ros(message)}
+
+    def _on_depth_image(self, message: Image) -> None:
+        camera = self._depth_info.get(stamp_ns(message.header))
+        if camera is None:
+            self.statistics.count("depth_unpaired")
+            return
+        depth = DepthMap(depth_image_from_ros(message), metric=True)
+        self.accept_depth(stamp_ns(message.header), depth, camera)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        assert self._odometry is not None
+        self._odometry.reset()
+        response.success, response.message = (
+            True,
+            "a new map starts with the next frames; odom stays continuous",
+        )
+        return response
+
+
+def main() -> None:
+    """Run alone: ``odometry_node``."""
+    run_node(OdometryNode)
+
+
+if __name__ == "__main__":
+    main()
