@@ -19,7 +19,7 @@ class TrainingConfig:
 
     `freeze` and `learning_rate_scale` map a prefix of parameter names to the number of epochs it stays
     fixed, and to the factor on its learning rate. `options` belongs to the task (data folders, teacher,
-    loss weights); the task checks it.
+    loss weights); the task checks it. `model` is what the manifest says of the exported model.
     """
 
     task: str
@@ -44,6 +44,7 @@ class TrainingConfig:
     validate_every: int = 1  # epochs
     checkpoint_minutes: float = 10.0
     options: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch", "learning_rate", "validate_every", "devices", "threads")

@@ -111,7 +111,8 @@ def _set_up(task: TrainingTask, config: TrainingConfig, directory: Path, overfit
         training = validation = Subset(training, range(min(overfit, len(training))))
     if len(training) == 0:
         raise TrainingError("training samples", "an empty data set", "check the data folder in the config")
-    network = task.network()
+    # channels last doubles the speed of convolutions on a CPU and suits tensor cores
+    network = task.network().to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(parameter_groups(network, config), lr=config.learning_rate)
     model, optimiser = fabric.setup(network, optimiser)

@@ -14,7 +14,7 @@ class TrainingTask(Protocol):
     """Data, network, loss and metric of one task.
 
     Networks take `tensor` (N, 3, H, W) float32 RGB in 0..255 and normalise inside, so that the exported
-    graph needs nothing but a transpose in front.
+    graph needs nothing but a transpose in front. Samples carry `image`: uint8 (H, W, 3) of the input size.
     """
 
     metric_name: str  # key of `evaluate`'s result that chooses the best checkpoint
@@ -37,6 +37,9 @@ class TrainingTask(Protocol):
 
     def evaluate(self, network: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
         """Metrics of `network` (in eval mode) on `dataset`."""
+
+    def evaluate_graph(self, graph: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
+        """The same metrics for a deployed graph as `export_module` returns it, or a model file like it."""
 
     def export_module(self, network: nn.Module) -> nn.Module:
         """The deployable graph: `image` uint8 (B, H, W, 3) RGB -> the contract's physical quantities."""

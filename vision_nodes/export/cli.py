@@ -1,0 +1,68 @@
+"""The verbs `export`, `quantize` and `verify`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from vision_nodes.errors import ConfigError
+from vision_nodes.export.measure import measure
+from vision_nodes.export.release import release_fp32
+from vision_nodes.training.checkpoint import load_weights, read_checkpoint
+from vision_nodes.training.config import CONFIG_DIR, TrainingConfig, read_config
+from vision_nodes.training.registry import TASKS, make_task
+
+logger = logging.getLogger(__name__)
+DEVELOPMENT = "pictures held out of the training split"
+MODELS = Path(__file__).resolve().parents[2] / "models"
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vision-nodes export`."""
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="best.pt of a run")
+    parser.add_argument("--initial", choices=sorted(TASKS), help="export the transferred weights instead")
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder for the .onnx and .yaml")
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """Write the FP32 model, check it against torch, measure it on the development split."""
+    if (arguments.checkpoint is None) == (arguments.initial is None):
+        raise ConfigError("a checkpoint or --initial TASK", "both or none", "give exactly one")
+    if arguments.initial:
+        config = read_config(CONFIG_DIR / f"{arguments.initial}.yaml")
+        task = make_task(config)
+        network = task.network()
+    else:
+        state = read_checkpoint(arguments.checkpoint)
+        config = shipped_description(state["config"])
+        task = make_task(config)
+        network = task.network()
+        load_weights(network, state["network"], str(arguments.checkpoint))
+    arguments.models.mkdir(parents=True, exist_ok=True)
+    manifest, differences = release_fp32(task, network.eval(), config, arguments.models)
+    logger.info("parity with torch, largest difference: %s", differences)
+    path = arguments.models / f"{manifest.name}.yaml"
+    logger.info("accuracy: %s", measure(path, task, "fp32", task.val_dataset(), DEVELOPMENT))
+    return 0
+
+
+def shipped_description(stored: dict[str, object]) -> TrainingConfig:
+    """A checkpoint's settings, with the model description of today's shipped config."""
+    values = {**stored, "input_wh": tuple(stored["input_wh"])}
+    path = CONFIG_DIR / f"{stored['task']}.yaml"
+    if path.is_file():
+        values["model"] = read_config(path).model
+    return TrainingConfig(**values)
+
+
+def main() -> int:
+    """`python -m vision_nodes.export.cli [CHECKPOINT] ...`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_export_arguments(parser)
+    return run_export(parser.parse_args())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

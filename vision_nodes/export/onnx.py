@@ -1,0 +1,136 @@
+"""A torch module to one static ONNX file that TensorRT 10.3 to 11 and the CPU runtimes parse."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import onnxsim
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from vision_nodes.engine.manifest import OutputSpec
+from vision_nodes.errors import ModelError
+
+OPSET = 19  # the first with half-precision Q/DQ scales, and within TensorRT 10.3's parser
+HALF_MIN_SIZE = 256  # smaller tensors are not worth a Cast node
+_DTYPES = {TensorProto.FLOAT: "float32", TensorProto.INT32: "int32", TensorProto.UINT8: "uint8"}
+
+
+def export_onnx(
+    module: nn.Module,
+    output_names: tuple[str, ...],
+    input_wh: tuple[int, int],
+    path: Path,
+    half: bool = False,
+) -> None:
+    """Export `module` (uint8 (1, H, W, 3) RGB in) with static shapes, simplified and checked.
+
+    Args:
+        half: store large weights in float16 behind a Cast: half the bytes, still float32 arithmetic.
+
+    Raises:
+        ModelError: the simplified graph differs from the exported one.
+    """
+    example = torch.zeros(1, input_wh[1], input_wh[0], 3, dtype=torch.uint8)
+    for chatty in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=list(output_names),
+            verbose=False,
+        )
+    model, equal = onnxsim.simplify(program.model_proto)
+    if not equal:
+        raise ModelError("a graph that survives simplification", "other outputs", "report the operators")
+    if half:
+        store_weights_as_half(model)
+    write_onnx(model, path)
+
+
+def write_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Write checked bytes atomically, with only the opset imports the graph uses and no build paths."""
+    used = {node.domain for node in model.graph.node}
+    imports = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    model.producer_name = "vision_nodes"
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    temporary = path.with_suffix(".partial")
+    temporary.write_bytes(model.SerializeToString(deterministic=True))
+    os.replace(temporary, path)
+
+
+def store_weights_as_half(model: onnx.ModelProto) -> None:
+    """Replace large float32 initialisers by float16 ones and a Cast to float32."""
+    casts = []
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or value.size < HALF_MIN_SIZE:
+            continue
+        if np.abs(value).max() > np.finfo(np.float16).max:
+            raise ModelError("weights within float16", f"{tensor.name}", "export with half=False")
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], f"cast_{name}", to=TensorProto.FLOAT))
+    for node in reversed(casts):
+        model.graph.node.insert(0, node)
+
+
+def output_specs(path: Path) -> dict[str, OutputSpec]:
+    """Names, dtypes and shapes of an ONNX file's outputs, for the manifest."""
+    specs = {}
+    for output in onnx.load(path).graph.output:
+        kind = output.type.tensor_type
+        shape = tuple(axis.dim_value for axis in kind.shape.dim)
+        specs[output.name] = OutputSpec(_DTYPES.get(kind.elem_type, str(kind.elem_type)), shape)
+    return specs
+
+
+def onnx_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A CPU session that does not spin."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def parity(module: nn.Module, path: Path, images: list[np.ndarray]) -> dict[str, float]:
+    """Largest difference between torch and the file over `images`, per output.
+
+    Float outputs: largest absolute difference. Integer outputs: largest share of unequal elements.
+
+    Args:
+        images: (H, W, 3) uint8 RGB of the input size; real pictures, since noise exercises little.
+    """
+    session = onnx_session(path)
+    names = [output.name for output in session.get_outputs()]
+    worst = dict.fromkeys(names, 0.0)
+    for image in images:
+        with torch.no_grad():
+            expected = module(torch.from_numpy(np.ascontiguousarray(image))[None])
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        for name, want, have in zip(names, expected, session.run(names, {"image": image[None]})):
+            want = want.numpy()
+            difference = np.abs(want - have).max() if want.dtype == np.float32 else np.mean(want != have)
+            worst[name] = max(worst[name], float(difference))
+    return worst

@@ -1,0 +1,52 @@
+"""The verb `train`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import cv2
+
+from vision_nodes.errors import ConfigError
+from vision_nodes.training.config import CONFIG_DIR, read_config
+from vision_nodes.training.loop import train
+from vision_nodes.training.registry import TASKS, make_task
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vision-nodes train`."""
+    parser.add_argument("task", choices=sorted(TASKS))
+    parser.add_argument("--config", type=Path, help="YAML settings (default: the shipped model's)")
+    parser.add_argument("--run", type=Path, help="run directory (default: runs/TASK)")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    parser.add_argument("--overfit", type=int, default=0, metavar="N", help="learn N samples by heart")
+    parser.add_argument("--epochs", type=int, help="instead of the config's")
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    """Train; 0 when done. Errors are `VisionNodesError`."""
+    config = read_config(arguments.config or CONFIG_DIR / f"{arguments.task}.yaml")
+    if config.task != arguments.task:
+        raise ConfigError(f"a config of task {arguments.task}", config.task, "choose another --config")
+    if arguments.epochs:
+        config = config.overriding(epochs=arguments.epochs)
+    if arguments.overfit:
+        config = config.overriding(options={**config.options, "augment": False})
+    directory = arguments.run or Path("runs") / arguments.task
+    directory.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)  # the loader's and torch's threads would fight OpenCV's
+    train(make_task(config), config, directory, arguments.resume, arguments.overfit)
+    return 0
+
+
+def main() -> int:
+    """`python -m vision_nodes.training.cli TASK ...`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_train_arguments(parser)
+    return run_train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
