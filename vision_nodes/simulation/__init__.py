@@ -1,1 +1,1 @@
-"""The procedural test world with exact ground truth."""
+"""The procedural test world: textured planes, exact truth for every task."""
