@@ -150,7 +150,7 @@ def test_views_agree_photometrically_through_depth_and_pose(street: World, vga: 
         assert np.abs(residual).mean() < 0.75 * np.abs(_residual_with(street, drive, i, off, vga)).mean()
 
 
-def _residual_with(street, drive, i, wrong, camera) -> np.ndarray:  # noqa: ANN001
+def _residual_with(street, drive, i, wrong, camera) -> np.ndarray:
     """The same comparison with a pose that is 5 cm wrong: it must be worse, or the test sees nothing."""
     a, b = (street.render(drive.T_world_cam[k], camera) for k in (i, i + 2))
     points = rays(camera) * a.depth_m[..., None]

@@ -163,29 +163,20 @@ class Tree:
         trunk, radius = height * rng.uniform(0.4, 0.5), 0.05 + 0.022 * height
         prism(self.builder, (x, y, 0), radius, trunk * 1.15, self.bark, VEGETATION)
         crown = height - trunk
-        for _ in range(7):
-            size = crown * rng.uniform(0.6, 0.85)
-            centre = np.array([x, y, trunk + crown * 0.45]) + rng.normal(0, 1, 3) * crown * (0.2, 0.2, 0.14)
-            self._card(centre, size, rng.uniform(0, np.pi), rng.normal(0, 0.25), rng)
+        self.bush(rng, np.array([x, y, trunk + crown * 0.45]), crown)
 
-    def _card(
-        self, centre: np.ndarray, size: float, yaw: float, lean: float, rng: np.random.Generator
-    ) -> None:
-        right = np.array([np.cos(yaw), np.sin(yaw), 0.0]) * size
-        back = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
-        down = (np.array([0, 0, -1.0]) * np.cos(lean) + back * np.sin(lean)) * size
-        texture = self.leaves[rng.integers(len(self.leaves))]
-        gain = float(rng.uniform(0.85, 1.15))
-        self.builder.quad(
-            centre - right / 2 - down / 2,
-            right,
-            down,
-            texture,
-            VEGETATION,
-            two_sided=True,
-            gain=gain,
-            emissive=True,
-        )
+    def bush(self, rng: np.random.Generator, centre: np.ndarray, size_m: float, **options: object) -> None:
+        """A round of leaf cards, about `size_m` high, centred at `centre` (3,)."""
+        for _ in range(7):
+            side = size_m * rng.uniform(0.6, 0.85)
+            at = centre + rng.normal(0, 1, 3) * size_m * (0.2, 0.2, 0.14)
+            yaw, lean = rng.uniform(0, np.pi), rng.normal(0, 0.25)
+            right = np.array([np.cos(yaw), np.sin(yaw), 0.0]) * side
+            back = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
+            down = (np.array([0, 0, -1.0]) * np.cos(lean) + back * np.sin(lean)) * side
+            texture = self.leaves[rng.integers(len(self.leaves))]
+            look = {"two_sided": True, "emissive": True, "gain": float(rng.uniform(0.85, 1.15))}
+            self.builder.quad(at - right / 2 - down / 2, right, down, texture, VEGETATION, **look, **options)
 
 
 def prism(

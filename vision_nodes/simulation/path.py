@@ -90,25 +90,36 @@ def stamps(rate_hz: float, duration_s: float) -> np.ndarray:
     return START_NS + np.rint(np.arange(count) * 1e9 / rate_hz).astype(np.int64)
 
 
-def street_drive(seed: int, rate_hz: float, duration_s: float, speed_m_s: float = 3.0) -> Drive:
-    """Round the street's loop and on along its beginning, a little beside the first lap.
+@dataclass(frozen=True)
+class DriveStyle:
+    """How a robot goes round its loop. Speeds are mean values; distances in metres, angles in radians."""
 
-    The line weaves gently, the camera nods and rolls by a degree, its height (about 1.25 m) bobs by
-    1.5 cm: the motion of a wheeled robot. At 15 Hz it turns by at most 2.5 degrees per frame.
+    loop: RoundedLoop = LOOP
+    speed_m_s: float = 3.0
+    lateral_m: float = 0.25
+    height_m: float = 1.25
+    pitch: float = 0.06
+
+
+def loop_drive(seed: int, rate_hz: float, duration_s: float, style: DriveStyle) -> Drive:
+    """Round the loop and on along its beginning, a little beside the first lap.
+
+    The line weaves gently, the camera nods and rolls by a degree and bobs by 1.2 cm: the motion of a
+    wheeled robot. At 15 Hz it turns by at most 2.6 degrees per frame.
     """
     rng = np.random.default_rng([seed, 2])
     phase = rng.uniform(0, 2 * np.pi, 8)
     times = stamps(rate_hz, duration_s)
     t = (times - times[0]) / 1e9 if len(times) else np.zeros(0)
-    along = speed_m_s * (t + 0.06 * (np.sin(0.7 * t + phase[0]) - np.sin(phase[0])))
-    lateral = 0.25 + 0.15 * np.sin(0.35 * t + phase[1])
-    points, heading = _smoothed(along)
+    along = style.speed_m_s * (t + 0.06 * (np.sin(0.7 * t + phase[0]) - np.sin(phase[0])))
+    lateral = style.lateral_m + 0.05 * style.speed_m_s * np.sin(0.35 * t + phase[1])
+    points, heading = _smoothed(style.loop, along)
     normal = np.stack([np.sin(heading), -np.cos(heading)], axis=1)
     position = points + lateral[:, None] * normal
     yaw = heading + 0.02 * np.sin(1.3 * t + phase[2])
-    pitch = 0.06 + 0.010 * np.sin(5.1 * t + phase[3]) + 0.008 * np.sin(2.3 * t + phase[4])
+    pitch = style.pitch + 0.010 * np.sin(5.1 * t + phase[3]) + 0.008 * np.sin(2.3 * t + phase[4])
     roll = 0.012 * np.sin(3.7 * t + phase[5])
-    height = 1.25 + 0.012 * np.sin(6.3 * t + phase[6])
+    height = style.height_m + 0.012 * np.sin(6.3 * t + phase[6])
     poses = [
         optical_pose(np.array([p[0], p[1], h]), a, b, c)
         for p, h, a, b, c in zip(position, height, yaw, pitch, roll)
@@ -116,12 +127,34 @@ def street_drive(seed: int, rate_hz: float, duration_s: float, speed_m_s: float 
     return Drive(times, np.array(poses).reshape(-1, 4, 4))
 
 
-def _smoothed(along_m: np.ndarray, window_m: float = 2.4) -> tuple[np.ndarray, np.ndarray]:
-    """Loop points (N, 2) and headings (N,) rad, averaged over a window: the curvature has no steps."""
+def _smoothed(loop: RoundedLoop, along_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Loop points (N, 2) and headings (N,) rad, averaged over half a radius: the curvature has no steps."""
+    window_m = 0.48 * loop.radius
     offsets = np.linspace(-0.5, 0.5, 25) * window_m
     weight = np.cos(np.pi * offsets / window_m) ** 2
     weight /= weight.sum()
-    points, directions = LOOP.at((along_m[:, None] + offsets).ravel())
+    points, directions = loop.at((along_m[:, None] + offsets).ravel())
     points = np.einsum("nkd,k->nd", points.reshape(-1, len(offsets), 2), weight)
     direction = np.einsum("nkd,k->nd", directions.reshape(-1, len(offsets), 2), weight)
     return points, np.arctan2(direction[:, 1], direction[:, 0])
+
+
+@dataclass(frozen=True)
+class ViewRange:
+    """Ranges that random training views are drawn from: (low, high), metres and radians."""
+
+    height_m: tuple[float, float] = (0.4, 1.8)
+    pitch: tuple[float, float] = (-0.15, 0.35)
+    roll: tuple[float, float] = (-0.06, 0.06)
+    lateral_m: tuple[float, float] = (-0.9, 0.9)
+    focal_per_width: tuple[float, float] = (0.5, 1.2)
+
+
+def random_pose(rng: np.random.Generator, loop: RoundedLoop, view: ViewRange) -> np.ndarray:
+    """(4, 4) T_world_cam somewhere near the loop's line, looking anywhere."""
+    points, directions = loop.at(rng.uniform(0, loop.length_m, 1))
+    normal = np.array([directions[0, 1], -directions[0, 0]])
+    spot = points[0] + normal * rng.uniform(*view.lateral_m)
+    height = rng.uniform(*view.height_m)
+    yaw = rng.uniform(-np.pi, np.pi)
+    return optical_pose(np.array([*spot, height]), yaw, rng.uniform(*view.pitch), rng.uniform(*view.roll))

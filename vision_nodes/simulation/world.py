@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -10,9 +10,11 @@ import numpy as np
 from vision_nodes.camera.model import CameraModel
 from vision_nodes.simulation.distort import distorted_maps, nearest
 from vision_nodes.simulation.effects import Effects, apply_effects, exposure_poses
-from vision_nodes.simulation.path import Drive, street_drive
+from vision_nodes.simulation.indoor import IndoorMaker, Plan
+from vision_nodes.simulation.path import Drive, DriveStyle, ViewRange, loop_drive, random_pose
 from vision_nodes.simulation.scene import Scene
 from vision_nodes.simulation.shading import shade
+from vision_nodes.simulation.street import PX_M as STREET_PX_M
 from vision_nodes.simulation.street import StreetMaker
 from vision_nodes.simulation.truth import TruthBoxes, boxes_from_instances
 from vision_nodes.simulation.visibility import VisibleSurfaces, find_visible
@@ -57,15 +59,41 @@ class World:
     scene: Scene
     kind: str
     seed: int
+    style: DriveStyle = field(default_factory=DriveStyle)
 
     @classmethod
-    def street(cls, seed: int = 0) -> World:
-        """A closed street between houses, 47 m round."""
-        return cls(StreetMaker(seed).make(), "street", seed)
+    def street(cls, seed: int = 0, px_m: float = STREET_PX_M) -> World:
+        """A closed street between houses, 47 m round. `px_m` = texels per metre of ground."""
+        return cls(StreetMaker(seed, px_m).make(), "street", seed)
+
+    @classmethod
+    def indoor(cls, seed: int, px_m: float = 80.0) -> World:
+        """Rooms around a core, 24 to 31 m round, joined by doorways."""
+        plan = Plan.from_seed(seed)
+        style = DriveStyle(plan.loop, min(1.6, plan.loop.length_m / 16.5), 0.05, 1.15, 0.04)
+        return cls(IndoorMaker(seed, px_m).make(), "indoor", seed, style)
+
+    @classmethod
+    def random(cls, seed: int) -> World:
+        """Street or indoor by chance, with coarser ground textures: a training world made in less time."""
+        if np.random.default_rng([seed, 5]).random() < 0.5:
+            return cls.street(seed, px_m=45.0)
+        return cls.indoor(seed, px_m=60.0)
 
     def drive(self, rate_hz: float = 15.0, duration_s: float = 20.0) -> Drive:
-        """A drive at a robot's height; in a street it returns to its start and goes on for 4 s."""
-        return street_drive(self.seed, rate_hz, duration_s)
+        """A drive at a robot's height that passes its start again: at least 3 s of true revisits."""
+        return loop_drive(self.seed, rate_hz, duration_s, self.style)
+
+    def random_view(
+        self, rng: np.random.Generator, size_wh: tuple[int, int] = (640, 480), view: ViewRange | None = None
+    ) -> tuple[np.ndarray, CameraModel]:
+        """A random T_world_cam (4, 4) and pinhole for training; indoors the camera stays near the walk."""
+        view = view or ViewRange()
+        if self.kind == "indoor":
+            view = replace(view, lateral_m=(max(view.lateral_m[0], -0.6), min(view.lateral_m[1], 0.6)))
+        focal = float(rng.uniform(*view.focal_per_width)) * size_wh[0]
+        K = np.array([[focal, 0, (size_wh[0] - 1) / 2], [0, focal, (size_wh[1] - 1) / 2], [0, 0, 1.0]])
+        return random_pose(rng, self.style.loop, view), CameraModel(size_wh, K)
 
     def render(
         self, T_world_cam: np.ndarray, camera: CameraModel, *, effects: Effects | None = None
