@@ -16,7 +16,8 @@ from vision_nodes.overlay import draw_detections
 from vision_nodes.preprocess.frame import Frame
 from vision_nodes.preprocess.source_pixels import boxes_to_source
 from vision_nodes.tasks.runners import Detector
-from vision_nodes.tracking.tracker import Tracker, TrackerSettings
+from vision_nodes.tracking.settings import TrackerSettings
+from vision_nodes.tracking.tracker import Tracker
 
 WEAK_SCORE = 0.1  # weakest box the tracker may use to keep an id alive
 

@@ -27,11 +27,10 @@ class EngineNode(TaskNode):
     engine: Any = None
 
     def open_task(self) -> None:
-        """Open the model and run it once, so that the first frame is as fast as the others."""
+        """Open the model; the engine has run once, so that the first frame is as fast as the others."""
         self.engine = open_engine(
             self.settings.model, backend=self.settings.backend, threads=self.settings.threads
         )
-        self.engine.warm_up()
         self.get_logger().info(
             f"{self.engine.manifest.name}: {self.engine.precision} on {self.engine.backend}, input "
             f"{self.engine.input_hw[1]}x{self.engine.input_hw[0]}"

@@ -9,6 +9,7 @@ from vision_nodes.datatypes import DepthMap, Detections, Segmentation
 from vision_nodes.engine.base import Engine
 from vision_nodes.preprocess.frame import Frame
 from vision_nodes.tasks.depth import DepthDecoder
+from vision_nodes.tasks.descriptor import DescriptorDecoder
 from vision_nodes.tasks.detection import DetectionDecoder
 from vision_nodes.tasks.segmentation import SegmentationDecoder
 
@@ -67,12 +68,14 @@ class DescriptorExtractor:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._decoder = DescriptorDecoder.from_manifest(engine.manifest)
+        # A descriptor of other weights lives in another space: maps are bound to this identity.
         self.model = f"{engine.manifest.name}:{engine.manifest.files['fp32'].sha256[:16]}"
 
     def __call__(self, frame: Frame) -> np.ndarray:
         """(D,) float32."""
         outputs, _ = infer(self._engine, frame)
-        return np.array(outputs["descriptor"][0], np.float32)
+        return self._decoder.decode(outputs)
 
 
 def clip_boxes(boxes_xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
