@@ -94,8 +94,9 @@ class Mosaic(nn.Module):
     The published labels are the arg max of `upsample_legacy(logits, 4)`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pools: tuple[int, int, int] = (8, 4, 2)) -> None:
         super().__init__()
+        self.pools = pools
         self.stem = nn.Conv2d(3, 32, 3, 2)
         for i, spec in enumerate(BLOCKS):
             setattr(self, f"block{i}", Block(spec))
@@ -113,7 +114,7 @@ class Mosaic(nn.Module):
             x, hidden = getattr(self, f"block{i}")(x)
             taps.append(hidden)
         x = functional.relu(self.conv_1(x))
-        scales = [spp(x, pool) for spp, pool in ((self.spp0, 8), (self.spp1, 4), (self.spp2, 2))]
+        scales = [spp(x, pool) for spp, pool in zip((self.spp0, self.spp1, self.spp2), self.pools)]
         x = functional.relu(self.spp["project"](torch.cat((*scales, x), 1)))
         x = torch.cat((upsample_legacy(x, 2), taps[5]), 1)
         x = self.dec["sep"](functional.relu(self.dec["conv"](x)))

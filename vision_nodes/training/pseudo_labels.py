@@ -1,7 +1,7 @@
 """Masks for pictures that have none: MOSAIC's opinion, corrected by the boxes that people drew.
 
-One pass over a COCO-style folder writes, per picture, `<stem>.png`: (H, W, 2) as gray + alpha-like planes
-stored side by side: class ids (255 = no opinion) left, confidence 0..255 right.
+One pass over a COCO-style folder writes, per picture, `<stem>.png`: a gray image of two planes side by
+side, class ids (255 = no opinion) left, confidence 0..255 right.
 """
 
 from __future__ import annotations
