@@ -37,7 +37,6 @@ class Behaviour:
     execute_fails: bool = False
     wrong_answers: tuple[bytes, ...] = ()
     refuse_timing_cache: bool = False
-    no_progress_monitor: bool = False
     built: list[bytes] = field(default_factory=list)
     timing_caches: list[bytes] = field(default_factory=list)
 
@@ -116,8 +115,6 @@ def make_tensorrt(version: str, behaviour: Behaviour) -> ModuleType:
     for kind in classes(trt, behaviour):
         setattr(trt, kind.__name__, strict(kind, api))
     trt.ILogger.Severity = enum.IntEnum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING"], start=0)
-    if behaviour.no_progress_monitor:
-        del trt.IProgressMonitor
     return trt
 
 

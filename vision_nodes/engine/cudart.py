@@ -91,9 +91,7 @@ def call(function: str, *arguments: object) -> None:
     if status:
         name, text = cudart.cudaGetErrorName(status), cudart.cudaGetErrorString(status)
         received = f"error {status} {name.decode()}: {text.decode()}"
-        raise EngineError(
-            f"{function} to succeed", received, "see CUDA's message"
-        )
+        raise EngineError(f"{function} to succeed", received, "see CUDA's message")
 
 
 def gpu_missing() -> str:
