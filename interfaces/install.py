@@ -19,17 +19,21 @@ ROS_WHEELS = ("ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces")
 MESSAGE_PACKAGES = ("vision_msgs", "tf2_msgs")
 
 
+def find_package(name: str) -> Path | None:
+    """Directory of an importable package; None for none, and for the bare directories of the same name here."""
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+
+
 def find_sourced_ros() -> Path | None:
     """Directory of the rclpy that a sourced ROS 2 offers; None where there is none outside this environment."""
-    spec = importlib.util.find_spec("rclpy")
-    if spec is None or spec.origin is None or Path(spec.origin).is_relative_to(sys.prefix):
-        return None
-    return Path(spec.origin).parent
+    directory = find_package("rclpy")
+    return None if directory is None or directory.is_relative_to(sys.prefix) else directory
 
 
 def check_sourced_ros(rclpy_dir: Path) -> None:
     """Raises BuildError when the sourced ROS 2 lacks a message package."""
-    missing = [name for name in MESSAGE_PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in MESSAGE_PACKAGES if find_package(name) is None]
     if missing:
         distro = os.environ.get("ROS_DISTRO", "<distro>")
         packages = " ".join(f"ros-{distro}-{name.replace('_', '-')}" for name in missing)
