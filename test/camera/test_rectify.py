@@ -146,7 +146,7 @@ def test_same_picture_as_one_plain_remap(lens, channels):
     want = cv2.remap(raw, *maps, cv2.INTER_LINEAR)
     got = Rectifier(lens, WH, WH).apply(raw)
     difference = np.abs(got.astype(int) - want)
-    assert got.shape == want.shape and difference.max() <= 4  # at the black border
+    assert got.shape == want.shape and difference.max() <= 8  # at the black border
     assert (difference > 1).mean() < 1e-3
 
 

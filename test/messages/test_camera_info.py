@@ -18,10 +18,10 @@ P = np.diag([0.9, 0.9, 1.0]) @ K
 
 
 def info(**changes) -> CameraInfo:
-    fields = dict(
-        width=640, height=480, distortion_model="plumb_bob", d=[-0.2, 0.05, 0.001, -0.001, 0.0],
-        k=K.ravel(), r=np.eye(3).ravel(), p=np.hstack([P, np.zeros((3, 1))]).ravel(),
-    )  # fmt: skip
+    fields = {
+        "width": 640, "height": 480, "distortion_model": "plumb_bob", "d": [-0.2, 0.05, 0.001, -0.001, 0.0],
+        "k": K.ravel(), "r": np.eye(3).ravel(), "p": np.hstack([P, np.zeros((3, 1))]).ravel(),
+    }  # fmt: skip
     return CameraInfo(**{**fields, **changes})
 
 
@@ -121,7 +121,13 @@ def test_the_key_tells_cameras_apart_and_ignores_the_header(receive):
     msg = info()
     msg.header.stamp.sec = 99
     assert camera_info_key(receive(msg)) == camera_info_key(receive(info()))
-    for changes in ({"d": [0.0] * 5}, {"k": 2 * K.ravel()}, {"width": 320}, {"binning_x": 2}, {"r": np.zeros(9)}):
+    for changes in (
+        {"d": [0.0] * 5},
+        {"k": 2 * K.ravel()},
+        {"width": 320},
+        {"binning_x": 2},
+        {"r": np.zeros(9)},
+    ):
         assert camera_info_key(receive(info(**changes))) != camera_info_key(receive(info()))
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CompressedImage
 
 from vision_nodes.errors import FrameError
-from vision_nodes.messages.from_ros import compressed_image_from_ros
+from vision_nodes.messages.from_ros import compressed_image_from_ros, encoded_image_from_ros
 from vision_nodes.messages.from_ros.compressed import compressed_size_wh
 
 
@@ -100,7 +100,9 @@ def test_a_thumbnail_in_the_header_does_not_hide_a_cut():
         compressed_image_from_ros(message(data[:-200]))
 
 
-@pytest.mark.parametrize("data", [JPEG, PROGRESSIVE, RESTARTS, PNG], ids=["jpeg", "progressive", "rst", "png"])
+@pytest.mark.parametrize(
+    "data", [JPEG, PROGRESSIVE, RESTARTS, PNG], ids=["jpeg", "progressive", "rst", "png"]
+)
 def test_every_cut_is_refused(data):
     for length in range(0, len(data) - 1, 7):
         with pytest.raises(FrameError):
@@ -113,6 +115,27 @@ def test_bytes_missing_in_the_middle_are_seen():
     data = encode(noise, ".jpg")
     with pytest.raises(FrameError, match="missing in the middle"):
         compressed_image_from_ros(message(data[: len(data) // 2] + data[len(data) // 2 + 5000 :]))
+
+
+@pytest.mark.parametrize("halvings", [1, 2, 3, 4])
+@pytest.mark.parametrize("size_wh", [(64, 48), (67, 51)])
+def test_a_jpeg_is_halved_while_decoding(halvings, size_wh):
+    """What the decoder leaves out is what averaging would have removed, at the same place."""
+    rgb = picture(size_wh[1] * 4, size_wh[0] * 4)
+    image = encoded_image_from_ros(message(encode(rgb, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 98)))
+    pixels = image.decode(halvings)
+    assert image.size_wh == (size_wh[0] * 4, size_wh[1] * 4) and pixels.halved == min(halvings, 3)
+    n = 2**pixels.halved
+    whole = rgb[: rgb.shape[0] // n * n, : rgb.shape[1] // n * n].astype(float)
+    want = whole.reshape(whole.shape[0] // n, n, -1, n, 3).mean(axis=(1, 3))
+    got = pixels.to_rgb()[: want.shape[0], : want.shape[1]]
+    assert np.abs(got - want).mean() < 1.5
+    assert np.abs((got - want).mean(axis=(0, 1))).max() < 0.7  # a shift would show on these ramps
+
+
+def test_a_png_is_never_halved():
+    pixels = encoded_image_from_ros(message(PNG, "png")).decode(2)
+    assert pixels.halved == 0 and pixels.size_wh == (64, 48)
 
 
 @pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
@@ -132,7 +155,9 @@ def jpeg_claiming(width: int, height: int) -> bytes:
     return JPEG[:start] + struct.pack(">HH", height, width) + JPEG[start + 4 :]
 
 
-@pytest.mark.parametrize("data", [png_claiming(60000, 60000), jpeg_claiming(60000, 60000)], ids=["png", "jpeg"])
+@pytest.mark.parametrize(
+    "data", [png_claiming(60000, 60000), jpeg_claiming(60000, 60000)], ids=["png", "jpeg"]
+)
 def test_a_bomb_is_refused_before_decoding(data, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(FrameError, match="at most 64000000 px"):
@@ -147,7 +172,16 @@ def test_the_pixel_limit_is_exact():
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xff", b"\xff\xd8", b"GIF89a" + bytes(50), bytes(100), b"\xff\xd8\xff\xd9", PNG[:8], jpeg_claiming(0, 0)],
+    [
+        b"",
+        b"\xff",
+        b"\xff\xd8",
+        b"GIF89a" + bytes(50),
+        bytes(100),
+        b"\xff\xd8\xff\xd9",
+        PNG[:8],
+        jpeg_claiming(0, 0),
+    ],
 )
 def test_no_image_at_all(data, receive):
     with pytest.raises(FrameError) as caught:

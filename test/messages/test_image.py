@@ -17,12 +17,16 @@ from vision_nodes.messages.from_ros.image import ENCODINGS
 RNG = np.random.default_rng(7)
 
 
-def message(encoding: str, rows: np.ndarray, size_wh: tuple[int, int], padding: int = 0, big: int = 0) -> Image:
+def message(
+    encoding: str, rows: np.ndarray, size_wh: tuple[int, int], padding: int = 0, big: int = 0
+) -> Image:
     """Image whose rows are `rows` (R, bytes) uint8, each followed by `padding` bytes of rubbish."""
     rubbish = RNG.integers(0, 256, (len(rows), padding), np.uint8)
     data = array("B", np.hstack([rows, rubbish]).tobytes())
     step = rows.shape[1] + padding
-    return Image(width=size_wh[0], height=size_wh[1], encoding=encoding, step=step, is_bigendian=big, data=data)
+    return Image(
+        width=size_wh[0], height=size_wh[1], encoding=encoding, step=step, is_bigendian=big, data=data
+    )
 
 
 def rows_of(values: np.ndarray, big: int) -> np.ndarray:
@@ -144,6 +148,7 @@ def test_unpadded_rgb8_is_a_view_of_the_message():
         ({"step": 11}, "step of at least 12"),
         ({"step": 0}, "step of at least 12"),
         ({"width": 2**32 - 1, "height": 2**32 - 1}, "at most"),
+        ({"width": 40_000, "height": 1}, "sides of at most"),
         ({"data": array("B")}, "step * height"),
         ({"encoding": "yuv422", "width": 5}, "even width"),
         ({"encoding": "nv12", "height": 3}, "even height"),
@@ -187,7 +192,12 @@ def test_the_last_row_may_lack_its_padding():
 )
 def test_any_image_is_decoded_or_refused(width, height, step, encoding, big, length):
     msg = Image(
-        width=width, height=height, step=step, encoding=encoding, is_bigendian=big, data=array("B", bytes(length))
+        width=width,
+        height=height,
+        step=step,
+        encoding=encoding,
+        is_bigendian=big,
+        data=array("B", bytes(length)),
     )
     try:
         got = image_from_ros(msg)
@@ -221,7 +231,9 @@ def test_padding_never_shows(width, height, padding, encoding, big):
     padded = message(encoding, plain, (width, height), padding, int(big))
     if encoding == "nv24":
         luma = np.hstack([plain[:height], np.zeros((height, padding), np.uint8)])
-        chroma = np.hstack([plain[height:].reshape(height, 2 * width), np.ones((height, 2 * padding), np.uint8)])
+        chroma = np.hstack(
+            [plain[height:].reshape(height, 2 * width), np.ones((height, 2 * padding), np.uint8)]
+        )
         padded.data = array("B", luma.tobytes() + chroma.tobytes())
     np.testing.assert_array_equal(image_from_ros(tight), image_from_ros(padded))
 

@@ -74,13 +74,16 @@ def test_detections(track_ids, receive):
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(
-        st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 4, st.floats(0, 1, width=32), st.integers(0, 2)), max_size=8
+        st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 4, st.floats(0, 1, width=32), st.integers(0, 2)),
+        max_size=8,
     )
 )
 def test_any_detections_round_trip(rows):
     columns = np.array(rows, np.float64).reshape(-1, 6)
     boxes = np.sort(columns[:, :4].reshape(-1, 2, 2), axis=1).reshape(-1, 4)
-    want = Detections(boxes.astype(np.float32), columns[:, 4].astype(np.float32), columns[:, 5].astype(np.int64))
+    want = Detections(
+        boxes.astype(np.float32), columns[:, 4].astype(np.float32), columns[:, 5].astype(np.int64)
+    )
     got = from_ros.detections_from_ros(to_ros.detections_to_ros(want, HEADER, NAMES), NAMES)
     np.testing.assert_allclose(got.boxes_xyxy, want.boxes_xyxy, atol=1e-3)
     np.testing.assert_array_equal(got.scores, want.scores)
@@ -165,7 +168,12 @@ def test_depth_points_lie_on_the_rays_of_their_pixels(receive):
     rgb = RNG.integers(0, 256, (2, 3, 3), np.uint8)
     msg = receive(to_ros.depth_points_to_ros(DepthMap(depth_m, True), camera, HEADER, rgb))
     assert_header(msg)
-    assert [(f.name, f.offset, f.datatype) for f in msg.fields] == [("x", 0, 7), ("y", 4, 7), ("z", 8, 7), ("rgb", 12, 7)]
+    assert [(f.name, f.offset, f.datatype) for f in msg.fields] == [
+        ("x", 0, 7),
+        ("y", 4, 7),
+        ("z", 8, 7),
+        ("rgb", 12, 7),
+    ]
     assert (msg.height, msg.width, msg.point_step, msg.row_step, bool(msg.is_dense)) == (2, 3, 16, 48, False)
     cloud = np.frombuffer(bytes(msg.data), np.float32).reshape(2, 3, 4)
     for v in range(2):
@@ -221,7 +229,9 @@ def test_odometry_state(state, receive):
 
 def test_an_unknown_scale_stays_unknown(receive):
     estimate = OdometryEstimate(5, TrackingState.LOST, None, None)
-    assert math.isnan(from_ros.odometry_state_from_ros(receive(to_ros.odometry_state_to_ros(estimate))).scale_sigma)
+    assert math.isnan(
+        from_ros.odometry_state_from_ros(receive(to_ros.odometry_state_to_ros(estimate))).scale_sigma
+    )
 
 
 def test_a_state_message_of_somebody_else():

@@ -100,13 +100,19 @@ def test_every_kind_of_pixels_passes(encoding):
     assert np.abs(frame.image - want)[4:-4, 4:-4].max() <= 8
 
 
-def test_compressed_images_go_the_same_way():
-    jpeg = cv2.imencode(".jpg", scene()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])[1]
-    msg = CompressedImage(format="rgb8; jpeg compressed bgr8", data=array("B", jpeg.tobytes()))
+@pytest.mark.parametrize("max_width", [1280, 640, 300, 150])
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+@pytest.mark.parametrize("camera_info", [None, info()], ids=["resize", "rectify"])
+def test_compressed_images_go_the_same_way(extension, max_width, camera_info):
+    data = cv2.imencode(extension, scene()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])[1]
+    msg = CompressedImage(format="rgb8; jpeg compressed bgr8", data=array("B", data.tobytes()))
     msg.header.frame_id = "cam_optical_frame"
-    frame = Preprocessor().process(msg, info())
-    assert frame.frame_id == "cam_optical_frame" and frame.source_wh == WH
-    assert np.abs(frame.image.astype(int) - Preprocessor().process(image(1), info()).image).mean() < 2
+    limits = PreprocessSettings(max_width=max_width)
+    frame = Preprocessor(limits).process(msg, camera_info)
+    plain = Preprocessor(limits).process(image(1), camera_info)
+    assert frame.frame_id == "cam_optical_frame" and frame.source_wh == WH and frame.size_wh == plain.size_wh
+    difference = np.abs(frame.image.astype(int) - plain.image)
+    assert difference.mean() < 1.5 and np.percentile(difference, 99) <= 6
 
 
 def test_boxes_find_their_way_back_to_raw_pixels():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -26,6 +28,7 @@ class Rectifier:
         source: camera of the raw image, None when uncalibrated.
         source_wh, target_wh: sizes of the raw image and of the result, px.
         camera: intrinsics of the result, None when uncalibrated.
+        halvings: how often the raw image is halved before the remap.
     """
 
     def __init__(
@@ -35,7 +38,7 @@ class Rectifier:
             raise ValueError(f"camera is {source.size_wh}, image {source_wh}")
         self.source, self.source_wh, self.target_wh = source, source_wh, target_wh
         resize_map = ResizeMap(source_wh, target_wh)
-        self._halvings = int(np.log2(max(1.0, 1 / max(resize_map.scale_xy))))
+        self.halvings = int(np.log2(max(1.0, 1 / max(resize_map.scale_xy))))
         self.camera: CameraModel | None = None
         self._maps: tuple[np.ndarray, np.ndarray] | None = None
         if source is not None:
@@ -44,22 +47,26 @@ class Rectifier:
         if source is not None and not source.is_rectified:
             self._maps = self._build_maps(source, K_target)
         else:  # a resize covers the whole image, so no odd last row may be lost on the way
-            while any(length % (1 << self._halvings) for length in source_wh):
-                self._halvings -= 1
+            while any(length % (1 << self.halvings) for length in source_wh):
+                self.halvings -= 1
 
     def _build_maps(self, source: CameraModel, K_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        K_half = halving_matrix(self._halvings) @ source.K
-        if source.distortion_model == "equidistant" and len(source.distortion):
-            build = cv2.fisheye.initUndistortRectifyMap
-        else:
-            build = cv2.initUndistortRectifyMap
+        K_half = halving_matrix(self.halvings) @ source.K
+        is_fisheye = source.distortion_model == "equidistant" and len(source.distortion) > 0
+        build: Any = cv2.fisheye.initUndistortRectifyMap if is_fisheye else cv2.initUndistortRectifyMap
         coefficients = source.distortion if len(source.distortion) else np.zeros(4)
         maps = build(K_half, coefficients, source.R, K_target, self.target_wh, cv2.CV_16SC2)
         return maps[0], maps[1]
 
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """(H, W) or (H, W, C) uint8 of `source_wh` -> the same kind of `target_wh`; outside is black."""
-        for _ in range(self._halvings):
+    def apply(self, image: np.ndarray, halved: int = 0) -> np.ndarray:
+        """(H, W) or (H, W, C) uint8 of `source_wh` -> the same kind of `target_wh`; outside is black.
+
+        Args:
+            image: the raw image; `halved` times already at half size (a JPEG decoder does that for
+                less than nothing), each time rounded down or up.
+            halved: at most `halvings`.
+        """
+        for _ in range(self.halvings - halved):
             height, width = image.shape[0] // 2, image.shape[1] // 2
             image = cv2.resize(
                 image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA
@@ -90,7 +97,7 @@ def rectified_matrix(camera: CameraModel) -> np.ndarray:
 
     A camera without distortion and rotation is used as it is, so there K holds.
     """
-    return camera.K if camera.P is None or camera.is_rectified else camera.P
+    return np.asarray(camera.K if camera.P is None or camera.is_rectified else camera.P)
 
 
 def rectified_to_raw(camera: CameraModel, xy: np.ndarray) -> np.ndarray:
@@ -100,12 +107,12 @@ def rectified_to_raw(camera: CameraModel, xy: np.ndarray) -> np.ndarray:
     """
     xy = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     if camera.is_rectified:
-        return xy.copy()
+        return np.array(xy)
     rays = np.column_stack([xy, np.ones(len(xy))]) @ np.linalg.inv(rectified_matrix(camera)).T @ camera.R
     with np.errstate(divide="ignore", invalid="ignore"):
         normalised = np.where(rays[:, 2:] > 0, rays[:, :2] / rays[:, 2:], np.nan)
     distorted = distort(normalised, camera.distortion_model, camera.distortion)
-    return distorted @ camera.K[:2, :2].T + camera.K[:2, 2]
+    return np.asarray(distorted @ camera.K[:2, :2].T + camera.K[:2, 2])
 
 
 def raw_to_rectified(camera: CameraModel, xy: np.ndarray) -> np.ndarray:
@@ -116,11 +123,10 @@ def raw_to_rectified(camera: CameraModel, xy: np.ndarray) -> np.ndarray:
     """
     raw = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     if camera.is_rectified or len(raw) == 0:
-        return raw.copy()
+        return np.array(raw)
     K_rectified = rectified_matrix(camera)
-    undistort = cv2.undistortPoints
-    if camera.distortion_model == "equidistant" and len(camera.distortion):
-        undistort = cv2.fisheye.undistortPoints
+    is_fisheye = camera.distortion_model == "equidistant" and len(camera.distortion) > 0
+    undistort: Any = cv2.fisheye.undistortPoints if is_fisheye else cv2.undistortPoints
     coefficients = camera.distortion if len(camera.distortion) else np.zeros(4)
     guess = undistort(raw[:, None], camera.K, coefficients, R=camera.R, P=K_rectified)[:, 0]
     for _ in range(8):
@@ -146,10 +152,10 @@ def boxes_to_raw(camera: CameraModel, boxes_xyxy: np.ndarray) -> np.ndarray:
     """
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
     if camera.is_rectified or len(boxes) == 0:
-        return boxes.astype(np.float32)
+        return np.asarray(boxes, dtype=np.float32)
     corners = boxes[:, _OUTLINE_CORNERS].reshape(-1, 4, 1, 2)
     outline = corners + _EDGE_STEPS * (np.roll(corners, -1, axis=1) - corners)
     raw = rectified_to_raw(camera, outline).reshape(len(boxes), -1, 2)
     extent = np.stack([np.fmin.reduce(raw, axis=1), np.fmax.reduce(raw, axis=1)], axis=1)
     within = np.clip(np.nan_to_num(extent), -0.5, np.array(camera.size_wh) - 0.5)
-    return within.reshape(-1, 4).astype(np.float32)
+    return np.asarray(within.reshape(-1, 4), dtype=np.float32)

@@ -54,16 +54,14 @@ class ResizeMap:
     def to_target(self, xy: np.ndarray) -> np.ndarray:
         """(..., 2) source px -> (..., 2) target px."""
         xy = np.asarray(xy)
-        return ((xy + 0.5) * self._vector(self.scale_xy) + self._vector(self.offset_xy) - 0.5).astype(
-            xy.dtype if xy.dtype.kind == "f" else np.float64
-        )
+        target = (xy + 0.5) * self._vector(self.scale_xy) + self._vector(self.offset_xy) - 0.5
+        return np.asarray(target, dtype=xy.dtype if xy.dtype.kind == "f" else np.float64)
 
     def to_source(self, xy: np.ndarray) -> np.ndarray:
         """(..., 2) target px -> (..., 2) source px."""
         xy = np.asarray(xy)
-        return ((xy + 0.5 - self._vector(self.offset_xy)) / self._vector(self.scale_xy) - 0.5).astype(
-            xy.dtype if xy.dtype.kind == "f" else np.float64
-        )
+        source = (xy + 0.5 - self._vector(self.offset_xy)) / self._vector(self.scale_xy) - 0.5
+        return np.asarray(source, dtype=xy.dtype if xy.dtype.kind == "f" else np.float64)
 
     def boxes_to_source(self, boxes_xyxy: np.ndarray) -> np.ndarray:
         """(N, 4) target px -> (N, 4) source px, corners as points."""
@@ -80,7 +78,7 @@ class ResizeMap:
 
     def camera_matrix(self, K: np.ndarray) -> np.ndarray:
         """(3, 3) intrinsics of the source image -> those of the target image."""
-        return self.matrix() @ K
+        return np.asarray(self.matrix() @ K)
 
     @staticmethod
     def _vector(pair: tuple[float, float]) -> np.ndarray:

@@ -6,16 +6,14 @@ import logging
 import time
 from typing import Any
 
-import cv2
-
 from vision_nodes.camera.model import CameraModel
 from vision_nodes.camera.rectify import Rectifier, working_size_wh
-from vision_nodes.errors import FrameError
 from vision_nodes.messages.from_ros import (
+    EncodedImage,
     Pixels,
     camera_info_key,
     camera_model_from_ros,
-    compressed_pixels_from_ros,
+    encoded_image_from_ros,
     pixels_from_ros,
     stamp_ns,
 )
@@ -65,31 +63,27 @@ class Preprocessor:
             CalibrationError: the camera_info is broken or belongs to another image size.
         """
         received_ns = time.time_ns() if received_ns is None else received_ns
-        pixels = self._decode(image_msg)
-        rectifier = self._rectifier_for(pixels.size_wh, camera_info_msg)
+        source = self._read(image_msg)
+        rectifier = self._rectifier_for(source.size_wh, camera_info_msg)
+        pixels = source.decode(rectifier.halvings) if isinstance(source, EncodedImage) else source
         stamp = stamp_ns(image_msg.header)
         run = self._stamps.check(stamp)
-        small = Pixels(rectifier.apply(pixels.array), pixels.order)
+        small = Pixels(rectifier.apply(pixels.array, pixels.halved), pixels.order)
         return Frame(
             stamp_ns=stamp,
             frame_id=str(image_msg.header.frame_id),
             image=small.to_rgb(),
-            source_wh=pixels.size_wh,
+            source_wh=source.size_wh,
             camera=rectifier.camera,
             source_camera=rectifier.source,
             received_ns=received_ns,
             run=run,
         )
 
-    def _decode(self, msg: Any) -> Pixels:
-        try:
-            if hasattr(msg, "encoding"):
-                return pixels_from_ros(msg, self.settings.max_pixels)
-            return compressed_pixels_from_ros(msg, self.settings.max_pixels)
-        except (cv2.error, MemoryError) as error:  # the decoders check their input; what is left is rare
-            raise FrameError(
-                "a decodable image", str(error).splitlines()[0], "check the publisher"
-            ) from error
+    def _read(self, msg: Any) -> Pixels | EncodedImage:
+        if hasattr(msg, "encoding"):
+            return pixels_from_ros(msg, self.settings.max_pixels)
+        return encoded_image_from_ros(msg, self.settings.max_pixels)
 
     def _rectifier_for(self, source_wh: tuple[int, int], info: Any | None) -> Rectifier:
         key = (source_wh, None if info is None else camera_info_key(info))

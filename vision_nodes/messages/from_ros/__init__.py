@@ -5,7 +5,11 @@ dataclasses with numpy arrays) go through the same code. Camera images come out 
 """
 
 from vision_nodes.messages.from_ros.camera import camera_info_key, camera_model_from_ros, image_size_wh
-from vision_nodes.messages.from_ros.compressed import compressed_image_from_ros, compressed_pixels_from_ros
+from vision_nodes.messages.from_ros.compressed import (
+    EncodedImage,
+    compressed_image_from_ros,
+    encoded_image_from_ros,
+)
 from vision_nodes.messages.from_ros.depth import depth_image_from_ros
 from vision_nodes.messages.from_ros.header import stamp_ns
 from vision_nodes.messages.from_ros.image import MAX_PIXELS, image_from_ros, pixels_from_ros
@@ -29,15 +33,16 @@ from vision_nodes.messages.from_ros.results import (
 __all__ = [
     "MAX_PIXELS",
     "ChannelOrder",
+    "EncodedImage",
     "OdometryState",
     "Pixels",
     "StampedPose",
     "camera_info_key",
     "camera_model_from_ros",
     "compressed_image_from_ros",
-    "compressed_pixels_from_ros",
     "depth_image_from_ros",
     "detections_from_ros",
+    "encoded_image_from_ros",
     "image_from_ros",
     "image_size_wh",
     "label_names_from_ros",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -21,35 +22,69 @@ from vision_nodes.messages.from_ros.header import bytes_view
 from vision_nodes.messages.from_ros.image import MAX_PIXELS, check_size
 from vision_nodes.messages.from_ros.pixels import ChannelOrder, Pixels
 
+_JPEG_SIGNATURE = b"\xff\xd8"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length field
 _EOI, _SOS = 0xD9, 0xDA
+_READ_HALVED = (
+    cv2.IMREAD_COLOR,
+    cv2.IMREAD_REDUCED_COLOR_2,
+    cv2.IMREAD_REDUCED_COLOR_4,
+    cv2.IMREAD_REDUCED_COLOR_8,
+)
 _INVENTED_GREY = 128  # all coefficients zero: what libjpeg puts where the data ran out
 
 
-def compressed_pixels_from_ros(msg: Any, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Pixels of a sensor_msgs/CompressedImage; the EXIF orientation is ignored (K would not follow).
+@dataclass(frozen=True)
+class EncodedImage:
+    """A complete JPEG or PNG of acceptable size, not decoded yet."""
+
+    data: np.ndarray  # (N,) uint8, a view of the message
+    format: str
+    size_wh: tuple[int, int]
+
+    def decode(self, halvings: int = 0) -> Pixels:
+        """Pixels, halved in the decoder as often as asked and possible (JPEG, at most three times).
+
+        A JPEG decoder halves by leaving out the high frequencies, which takes less time than decoding
+        them: 1920x1080 in 5.5 ms instead of 13. The EXIF orientation is ignored: K would not follow.
+
+        Raises:
+            FrameError: the data are corrupt.
+        """
+        halved = min(halvings, 3) if self._is_jpeg else 0
+        flags = _READ_HALVED[halved] | cv2.IMREAD_IGNORE_ORIENTATION
+        array = decode(self.data, flags, self.format)
+        want_wh = tuple(-(-length >> halved) for length in self.size_wh)
+        if (array.shape[1], array.shape[0]) != want_wh:
+            raise _corrupt(self.format, f"{array.shape[1]}x{array.shape[0]} px, header says {want_wh}")
+        if self._is_jpeg and (array[-1, -1] == _INVENTED_GREY).all():
+            _check_complete(self.data, array, flags)
+        return Pixels(array, channel_order(self.format), halved)
+
+    @property
+    def _is_jpeg(self) -> bool:
+        return self.data[:2].tobytes() == _JPEG_SIGNATURE
+
+
+def encoded_image_from_ros(msg: Any, max_pixels: int = MAX_PIXELS) -> EncodedImage:
+    """The file in a sensor_msgs/CompressedImage, checked for completeness and size, not decoded.
 
     Raises:
-        FrameError: neither JPEG nor PNG, cut off, corrupt, or more than `max_pixels`.
+        FrameError: neither JPEG nor PNG, cut off, or more than `max_pixels`.
     """
     data = bytes_view(msg.data)
-    check_size(compressed_size_wh(data), max_pixels)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    array = decode(data, flags, str(msg.format))
-    if (array[-1, -1] == _INVENTED_GREY).all():
-        _check_complete(data, array, flags)
-    return Pixels(array, channel_order(str(msg.format)))
+    return EncodedImage(data, str(msg.format), check_size(compressed_size_wh(data), max_pixels))
 
 
 def compressed_image_from_ros(msg: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a sensor_msgs/CompressedImage.
 
     Raises:
-        FrameError: as `compressed_pixels_from_ros`.
+        FrameError: neither JPEG nor PNG, cut off, corrupt, or more than `max_pixels`.
     """
-    return compressed_pixels_from_ros(msg, max_pixels).to_rgb()
+    return encoded_image_from_ros(msg, max_pixels).decode().to_rgb()
 
 
 def compressed_size_wh(data: np.ndarray) -> tuple[int, int]:
@@ -58,8 +93,8 @@ def compressed_size_wh(data: np.ndarray) -> tuple[int, int]:
     Raises:
         FrameError: another format, cut off, or a broken structure.
     """
-    view = memoryview(data)
-    if bytes(view[:2]) == b"\xff\xd8":
+    view = data.data
+    if bytes(view[:2]) == _JPEG_SIGNATURE:
         return _jpeg_size_wh(bytes(view))
     if bytes(view[:8]) == _PNG_SIGNATURE:
         return _png_size_wh(view)
@@ -102,8 +137,6 @@ def _check_complete(data: np.ndarray, array: np.ndarray, flags: int) -> None:
     """
     encoded = data.tobytes()
     end = encoded.rfind(bytes((0xFF, _EOI)))
-    if not encoded.startswith(b"\xff\xd8") or end < 0:
-        return
     longer = np.frombuffer(encoded[:end] + bytes(range(1, 200)) + encoded[end:], np.uint8)
     if not np.array_equal(decode(longer, flags, "jpeg"), array):
         raise _corrupt("jpeg", "data that end before the last pixel: bytes are missing in the middle")

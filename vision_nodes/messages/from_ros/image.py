@@ -18,6 +18,7 @@ from vision_nodes.messages.from_ros.header import bytes_view
 from vision_nodes.messages.from_ros.pixels import ChannelOrder, Pixels
 
 MAX_PIXELS = 64_000_000  # larger than any camera a robot carries; guards memory against a broken header
+_MAX_SIDE = 32_766  # OpenCV's remap counts source pixels in 16 bits
 
 # encoding -> (channels, bytes per channel, meaning)
 _INTERLEAVED = {
@@ -117,9 +118,9 @@ def check_size(size_wh: tuple[int, int], max_pixels: int) -> tuple[int, int]:
     width, height = size_wh
     if width < 1 or height < 1:
         raise FrameError("an image of at least 1x1 px", f"{width}x{height}", "check the camera driver")
-    if width * height > max_pixels:
+    if width * height > max_pixels or max(size_wh) > _MAX_SIDE:
         raise FrameError(
-            f"at most {max_pixels} px",
+            f"at most {max_pixels} px and sides of at most {_MAX_SIDE} px",
             f"{width}x{height} = {width * height} px",
             "lower the camera's resolution or raise max_pixels",
         )

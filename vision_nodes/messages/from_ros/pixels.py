@@ -35,15 +35,17 @@ _TO_RGB = {
 class Pixels:
     """One decoded image in the camera's own channel order.
 
-    `array` is (H, W) or (H, W, 3 | 4) uint8, possibly a view into the message with padded rows.
+    `array` is (H, W) or (H, W, 3 | 4) uint8, possibly a view into the message with padded rows, at half
+    the camera's size `halved` times over.
     """
 
     array: np.ndarray
     order: ChannelOrder
+    halved: int = 0
 
     @property
     def size_wh(self) -> tuple[int, int]:
-        """Width and height, px."""
+        """Width and height of `array`, px."""
         return self.array.shape[1], self.array.shape[0]
 
     def to_rgb(self) -> np.ndarray:

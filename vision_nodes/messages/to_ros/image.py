@@ -22,7 +22,7 @@ def byte_array(values: np.ndarray) -> array[int]:
     The generated setter takes an `array.array` as it is but checks bytes and arrays element by element.
     """
     data = array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    data.frombytes(np.ascontiguousarray(values).data.cast("B"))
     return data
 
 
