@@ -78,6 +78,40 @@ def expected_outputs(image: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.n
     return logits.argmax(0), (probability / probability.sum(0)).max(0)
 
 
+def detection_graph() -> onnx.ModelProto:
+    """Five "boxes" that are the image's first pixels; class_ids is a cast of ArgMax, as exporters write it."""
+    constants = {
+        "shape": np.array([1, -1, 4]),
+        "from": np.array([0]),
+        "to": np.array([5]),
+        "one": np.array([1]),
+        "two": np.array([2]),
+        "gain": np.float32(0.01),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], "to_float", to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["float", "shape"], ["rows"], "rows"),
+        helper.make_node("Slice", ["rows", "from", "to", "one"], ["boxes"], "first"),
+        helper.make_node("ReduceMean", ["boxes", "two"], ["mean"], "mean", keepdims=0),
+        helper.make_node("Mul", ["mean", "gain"], ["logit"], "gain"),
+        helper.make_node("Sigmoid", ["logit"], ["scores"], "sigmoid"),
+        helper.make_node("ArgMax", ["boxes"], ["argmax"], "argmax", axis=2, keepdims=0),
+        helper.make_node("Cast", ["argmax"], ["class_ids"], "to_int32", to=TensorProto.INT32),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "detection",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, H, W, 3])],
+        [
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 5, 4]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 5]),
+            helper.make_tensor_value_info("class_ids", TensorProto.INT32, [1, 5]),
+        ],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+
+
 def write_model(
     directory: Path, models: dict[str, onnx.ModelProto], name: str = "toy", batch: int = 1
 ) -> Manifest:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import H, W, expected_outputs, segmentation_graph, write_model
+from conftest import TRAINING, H, W, detection_graph, expected_outputs, segmentation_graph, write_model
 
 from vision_nodes.engine.base import CheckedEngine
-from vision_nodes.engine.manifest import Manifest, ModelFile, OutputSpec
+from vision_nodes.engine.manifest import InputSpec, Manifest, ModelFile, OutputSpec
 from vision_nodes.engine.onnxruntime import OnnxRuntimeEngine
 from vision_nodes.errors import EngineError, ModelError
 
@@ -68,6 +68,35 @@ def test_a_strided_view_gives_the_same_as_its_copy(
         assert not view.flags.c_contiguous
         got = engine.infer(view)["confidence"].copy()
         assert np.array_equal(got, engine.infer(images[0])["confidence"])
+
+
+@both
+def test_an_output_that_is_a_cast_keeps_its_name(kind: type[CheckedEngine], tmp_path: Path, images) -> None:
+    path = tmp_path / "boxes.onnx"
+    path.write_bytes(detection_graph().SerializeToString())
+    manifest = Manifest(
+        name="boxes",
+        task="detection",
+        description="",
+        files={"fp32": ModelFile.of(path)},
+        input=InputSpec((W, H)),
+        outputs={
+            "boxes": OutputSpec("float32", (1, 5, 4)),
+            "scores": OutputSpec("float32", (1, 5)),
+            "class_ids": OutputSpec("int32", (1, 5)),
+        },
+        training=TRAINING,
+        licence="",
+        source="",
+        class_names=("a", "b", "c", "d"),
+        path=tmp_path / "boxes.yaml",
+    )
+    rows = images[0].reshape(-1, 4)[:5].astype(np.float64)
+    with kind(manifest, "fp32") as engine:
+        outputs = engine.infer(images[0])
+        assert np.array_equal(outputs["boxes"][0], rows)
+        assert np.array_equal(outputs["class_ids"][0], rows.argmax(1))
+        np.testing.assert_allclose(outputs["scores"][0], 1 / (1 + np.exp(-rows.mean(1) / 100)), atol=1e-6)
 
 
 @both

@@ -31,10 +31,15 @@ class OpenVinoEngine(CheckedEngine):
                 str(error),
                 "run `vision-nodes models check`, or update openvino",
             ) from error
-        check_signature(manifest, _described(compiled.inputs), _described(compiled.outputs))
+        check_signature(
+            manifest,
+            _described(compiled.inputs, {"image"}),
+            _described(compiled.outputs, set(manifest.outputs)),
+        )
         self._compiled = compiled
         self._request = compiled.create_infer_request()
-        self._ports = [(port.get_any_name(), index) for index, port in enumerate(compiled.outputs)]
+        names = set(manifest.outputs)
+        self._ports = [(_name(port, names), index) for index, port in enumerate(compiled.outputs)]
         self._warm_up()
 
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -66,9 +71,14 @@ def _core() -> ov.Core:
     return ov.Core()
 
 
-def _described(ports: list[ov.Output]) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+def _name(port: ov.Output, wanted: set[str]) -> str:
+    """A port keeps the names of casts that were folded into it: take the one the manifest knows."""
+    return min(wanted & port.get_names(), default=port.get_any_name())
+
+
+def _described(ports: list[ov.Output], wanted: set[str]) -> dict[str, tuple[str, tuple[int | None, ...]]]:
     return {
-        port.get_any_name(): (
+        _name(port, wanted): (
             np.dtype(port.get_element_type().to_dtype()).name,
             tuple(None if axis.is_dynamic else axis.get_length() for axis in port.get_partial_shape()),
         )
