@@ -29,15 +29,18 @@ def exposure_poses(T_world_cam: np.ndarray, effects: Effects | None) -> list[np.
     """Poses over the exposure; the first is the frame's own, whose truth holds."""
     if effects is None or effects.T_world_cam_end is None or effects.blur_samples < 2:
         return [T_world_cam]
-    T_cam_end = np.linalg.inv(T_world_cam) @ effects.T_world_cam_end
-    turn, _ = cv2.Rodrigues(T_cam_end[:3, :3])
-    poses = []
-    for share in np.linspace(0.0, 1.0, effects.blur_samples):
-        step = np.eye(4)
-        step[:3, :3] = cv2.Rodrigues(turn * share)[0]
-        step[:3, 3] = T_cam_end[:3, 3] * share
-        poses.append(T_world_cam @ step)
-    return poses
+    shares = np.linspace(0.0, 1.0, effects.blur_samples)
+    return [between(T_world_cam, effects.T_world_cam_end, share) for share in shares]
+
+
+def between(T_world_a: np.ndarray, T_world_b: np.ndarray, share: float) -> np.ndarray:
+    """(4, 4) pose on the way from a (share 0) to b (share 1): constant turn, straight path in a's frame."""
+    T_a_b = np.linalg.inv(T_world_a) @ T_world_b
+    turn, _ = cv2.Rodrigues(T_a_b[:3, :3])
+    step = np.eye(4)
+    step[:3, :3] = cv2.Rodrigues(turn * share)[0]
+    step[:3, 3] = T_a_b[:3, 3] * share
+    return T_world_a @ step
 
 
 def apply_effects(image: np.ndarray, effects: Effects | None) -> np.ndarray:

@@ -46,22 +46,26 @@ def loop_pairs(
     """
     points = [_grid_points(T, camera, depth, samples) for T, depth in zip(poses, depths)]
     pairs, overlaps = [], []
-    for i in range(len(poses)):
-        for j in range(i + max(min_gap, 1), len(poses)):
-            if not _may_overlap(poses[i], poses[j]):
-                continue
-            overlap = min(
-                _seen(points[i], poses[j], camera, depths[j]), _seen(points[j], poses[i], camera, depths[i])
-            )
-            if overlap >= IGNORE_OVERLAP:
-                pairs.append((i, j))
-                overlaps.append(overlap)
+    for i, j in _candidates(poses, camera, max(min_gap, 1)):
+        overlap = _seen(points[i], poses[j], camera, depths[j])
+        if overlap >= IGNORE_OVERLAP:
+            overlap = min(overlap, _seen(points[j], poses[i], camera, depths[i]))
+        if overlap >= IGNORE_OVERLAP:
+            pairs.append((i, j))
+            overlaps.append(overlap)
     return LoopPairs(np.array(pairs, np.int64).reshape(-1, 2), np.array(overlaps, np.float32))
 
 
-def _may_overlap(T_world_a: np.ndarray, T_world_b: np.ndarray) -> bool:
-    """False for views that look apart by more than 90 degrees: they share no surface's front for long."""
-    return bool(T_world_a[:3, 2] @ T_world_b[:3, 2] > 0)
+def _candidates(poses: np.ndarray, camera: CameraModel, min_gap: int) -> list[tuple[int, int]]:
+    """Pairs i < j far enough apart in time whose viewing directions differ by less than the field of view."""
+    if len(poses) == 0:
+        return []
+    corner = np.linalg.solve(camera.K, (0.0, 0.0, 1.0))
+    field_of_view = min(2 * np.arctan(np.hypot(corner[0], corner[1])), np.pi)
+    forward = poses[:, :3, 2]
+    near = forward @ forward.T > np.cos(field_of_view)
+    i, j = np.nonzero(np.triu(near, k=min_gap))
+    return list(zip(i.tolist(), j.tolist()))
 
 
 def _scaled_K(camera: CameraModel, shape: tuple[int, ...]) -> np.ndarray:

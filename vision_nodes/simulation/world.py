@@ -123,6 +123,10 @@ class World:
         boxes = boxes_from_instances(instances, self.scene.instances, T_world_cam, camera.K)
         return RenderedFrame(apply_effects(image, effects), depth_m, labels, instances, boxes, T_world_cam)
 
+    def depth(self, T_world_cam: np.ndarray, camera: CameraModel) -> np.ndarray:
+        """(H, W) float32 depth of an undistorted view, metres along z, NaN = sky; without its picture."""
+        return self._depth(find_visible(self.scene, T_world_cam, camera.K, camera.size_wh))
+
     def _depth(self, visible: VisibleSurfaces) -> np.ndarray:
         inverse = visible.inverse_depth
         hit = visible.index >= 0
