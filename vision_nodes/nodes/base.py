@@ -205,6 +205,8 @@ class VisionNode(LifecycleNode):
         for name, times in stages.items():
             values[f"{name}_p50_ms"] = f"{times['p50_ms']:.2f}"
             values[f"{name}_p95_ms"] = f"{times['p95_ms']:.2f}"
+            values[f"{name}_cpu_ms"] = f"{times['cpu_ms']:.3f}"
+            values[f"{name}_n"] = f"{times['n']:.0f}"
         values.update(self.describe())
         return DiagnosticStatus(
             level=level,
