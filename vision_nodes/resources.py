@@ -54,7 +54,8 @@ def _from_environment(kind: str) -> list[Path]:
 
 def _installed(kind: str) -> list[Path]:
     prefixes = [part for part in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if part]
-    return [Path(prefix) / "share" / PACKAGE / kind for prefix in [*prefixes, sys.prefix]]
+    shares = [Path(prefix) / "share" / PACKAGE for prefix in [*prefixes, sys.prefix]]
+    return [directory for share in shares for directory in (share / kind, share / "launch" / kind)]
 
 
 def _source_tree(kind: str) -> list[Path]:
