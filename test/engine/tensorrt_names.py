@@ -140,6 +140,40 @@ def read_bindings(directory: str) -> dict[str, object]:
     return {symbol: describe(tensorrt_bindings, symbol) for symbol in SYMBOLS}
 
 
+def exercise(directory: str) -> None:
+    """Run our logger and progress monitor, subclasses of the real classes, and the failure of both factories."""
+    sys.path.insert(0, directory)
+    import tensorrt_bindings as trt
+
+    sys.modules["tensorrt"] = trt
+    from vision_nodes.engine.tensorrt import new_logger, start
+    from vision_nodes.engine.tensorrt_build import _monitor
+    from vision_nodes.errors import EngineError
+
+    logger, seen = new_logger(), []
+    logger.log(trt.ILogger.Severity.ERROR, "kept")
+    logger.log(trt.ILogger.Severity.INFO, "dropped")
+    assert list(logger.lines) == ["kept"]
+    monitor = _monitor(trt, lambda what, fraction: seen.append((what, fraction)) or fraction < 0.4)
+    monitor.phase_start("all", None, 2)
+    monitor.phase_start("part", "all", 4)
+    assert [monitor.step_complete("part", step) for step in range(4)] == [True, True, True, False]
+    assert seen[-1] == ("part", 0.5)
+    for factory in (trt.Builder, trt.Runtime):
+        try:
+            start(factory, logger)
+        except EngineError as error:
+            assert "nullptr" in str(error) and "kept" in str(error)
+        else:
+            raise AssertionError(f"{factory} started without TensorRT")
+    assert [trt.nptype(t).__name__ for t in (trt.uint8, trt.float32, trt.int32)] == [
+        "uint8",
+        "float32",
+        "int32",
+    ]
+    assert tuple(trt.Dims((1, -1, 3))) == (1, -1, 3)
+
+
 def extract(directory: Path) -> dict[str, dict[str, object]]:
     """Download, stand in for the libraries, read: version -> symbol -> description."""
     source = directory / "stand_in.c"
@@ -172,6 +206,12 @@ def extract(directory: Path) -> dict[str, dict[str, object]]:
             text=True,
         )
         found[version] = json.loads(read.stdout)
+        paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        subprocess.run(
+            [sys.executable, __file__, "--exercise", str(target)],
+            env={**os.environ, "LD_LIBRARY_PATH": str(directory), "PYTHONPATH": paths},
+            check=True,
+        )
     return found
 
 
@@ -179,6 +219,9 @@ def main() -> int:
     """Command line of this file."""
     if sys.argv[1:2] == ["--read"]:
         sys.stdout.write(json.dumps(read_bindings(sys.argv[2])))
+        return 0
+    if sys.argv[1:2] == ["--exercise"]:
+        exercise(sys.argv[2])
         return 0
     with tempfile.TemporaryDirectory() as directory:
         found = extract(Path(directory))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import segmentation_graph, write_model
 
-from vision_nodes.engine.loader import cpu_choices, open_engine
+from vision_nodes.engine.loader import build_engine, cpu_choices, open_engine
 from vision_nodes.engine.manifest import Manifest
 from vision_nodes.errors import EngineError, ModelError
 
@@ -84,6 +84,8 @@ def test_a_named_backend_is_the_only_one_tried(toy: Manifest, without) -> None:
 def test_tensorrt_where_there_is_none(toy: Manifest) -> None:
     with pytest.raises(EngineError, match="JetPack"):
         open_engine(toy, backend="tensorrt")
+    with pytest.raises(EngineError, match="robot"):
+        build_engine(toy)
 
 
 def test_a_file_that_cannot_be_loaded_falls_back(toy: Manifest, caplog) -> None:

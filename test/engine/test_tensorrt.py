@@ -22,7 +22,7 @@ from fake_tensorrt import API, Behaviour, make_tensorrt
 
 from vision_nodes.engine import cudart, tensorrt_build
 from vision_nodes.engine.cache import EngineCache
-from vision_nodes.engine.loader import open_engine
+from vision_nodes.engine.loader import build_engine, open_engine
 from vision_nodes.engine.manifest import Manifest
 from vision_nodes.engine.upgrading import UpgradingEngine
 from vision_nodes.errors import EngineError, ModelError
@@ -157,6 +157,17 @@ def test_all_builds_fail(behaviour: Behaviour, toy: Manifest, images) -> None:
         assert engine.state == "failed" and "Could not find" in engine.message
         engine.infer(images[0])
         assert engine.backend != "tensorrt"
+
+
+def test_the_build_command_tries_again(behaviour: Behaviour, toy: Manifest) -> None:
+    behaviour.build_fails = (toy.read_file("int8"),)
+    build_engine(toy).close()
+    behaviour.build_fails = ()
+    with build_engine(toy) as engine:
+        assert engine.precision == "int8"
+    count = len(behaviour.built)
+    build_engine(toy).close()
+    assert len(behaviour.built) == count + 1
 
 
 def test_a_build_that_computes_wrongly_is_refused(

@@ -76,6 +76,27 @@ def open_engine(
     return engine
 
 
+def build_engine(
+    model: str | Manifest,
+    *,
+    precision: str | None = None,
+    on_build: Callable[[str, float], None] | None = None,
+) -> Engine:
+    """Build for this GPU now, also what the cache has or what failed before: the work of ``vision-nodes build``.
+
+    Raises:
+        ModelError: no such model, or its files are not what the manifest says.
+        EngineError: there is no TensorRT or no GPU here, or no precision could be built.
+    """
+    manifest, precision = _resolve(model, precision)
+    why_not = tensorrt_missing()
+    if why_not:
+        raise EngineError("TensorRT and a GPU to build for", why_not, "run this on the robot")
+    from vision_nodes.engine import tensorrt_build
+
+    return tensorrt_build.open_built(manifest, precision, _going_on(on_build), again=True)
+
+
 def open_cpu(manifest: Manifest, precision: str | None = None, threads: int = 1) -> Engine:
     """Open a model without TensorRT: the reference to compare with. Raises EngineError as `open_engine`."""
     reasons: list[str] = []
@@ -139,7 +160,7 @@ def _open_tensorrt(
 ) -> Engine | None:
     """TensorRT from the cache, or built now (`wait`), or ONNX Runtime serving while it is built; None = cannot."""
     threads, on_build = settings
-    why_not = _tensorrt_missing()
+    why_not = tensorrt_missing()
     if why_not:
         if wait:
             reasons.append(why_not)
@@ -156,19 +177,25 @@ def _open_tensorrt(
         build = functools.partial(tensorrt_build.open_built, manifest, precision)
         return UpgradingEngine(serving, build, on_build)
 
-    def go_on(what: str, fraction: float) -> bool:
-        if on_build is not None:
-            on_build(what, fraction)
-        return True
-
     try:
-        return tensorrt_build.open_built(manifest, precision, go_on)
+        return tensorrt_build.open_built(manifest, precision, _going_on(on_build))
     except EngineError as error:
         reasons.append(str(error))
         return None
 
 
-def _tensorrt_missing() -> str:
+def _going_on(on_build: Callable[[str, float], None] | None) -> Callable[[str, float], bool]:
+    """Progress function of a build that nobody cancels."""
+
+    def progress(what: str, fraction: float) -> bool:
+        if on_build is not None:
+            on_build(what, fraction)
+        return True
+
+    return progress
+
+
+def tensorrt_missing() -> str:
     """Why TensorRT cannot run here; empty when it can."""
     if importlib.util.find_spec("tensorrt") is None:
         return "TensorRT's Python package is not installed (on a Jetson it comes with JetPack: python3-libnvinfer)"

@@ -73,7 +73,7 @@ def _core() -> ov.Core:
 
 def _name(port: ov.Output, wanted: set[str]) -> str:
     """A port keeps the names of casts that were folded into it: take the one the manifest knows."""
-    return min(wanted & port.get_names(), default=port.get_any_name())
+    return str(min(wanted & port.get_names(), default=port.get_any_name()))
 
 
 def _described(ports: list[ov.Output], wanted: set[str]) -> dict[str, tuple[str, tuple[int | None, ...]]]:

@@ -61,7 +61,7 @@ def failure(expected: str, logger: Any, received: str = "None") -> EngineError:
     """Error with what TensorRT logged."""
     said = " | ".join(logger.lines) or "TensorRT logged no error"
     return EngineError(
-        expected, f"{received}: {said}", "build again with `vision-nodes build`; see the log lines"
+        expected, f"{received}: {said}", "see TensorRT's words; `vision-nodes build` tries again"
     )
 
 
