@@ -14,12 +14,14 @@ from enum import Enum
 import numpy as np
 
 from vision_nodes.datatypes import LoopClosure
-from vision_nodes.places.graph_state import GraphState, Node
+from vision_nodes.places.graph_state import GraphState, Node, scene_depth
 from vision_nodes.places.rigid import angle_between, inverse
 from vision_nodes.places.settings import GraphSettings
 
 _PENDING = 30  # closures that wait for one that agrees
-_SYSTEMATIC_M = 0.03  # closures carry errors their covariance does not know (landmarks, calibration)
+_SYSTEMATIC_DEPTHS = (
+    0.012  # of the scene depth: closures carry errors their covariance does not know (landmarks, calibration)
+)
 _SYSTEMATIC_RAD = np.deg2rad(1.5)
 
 
@@ -59,10 +61,11 @@ class ClosureGate:
         query = self._state.nodes[closure.query_id] if query is None else query
         prediction = self._predict(closure, query)
         if prediction is not None:
-            T_predicted, sigma_m, sigma_rad = prediction
-            if not self._agree(closure, T_predicted, sigma_m, sigma_rad):
+            sigma_m = prediction[1]
+            depth = scene_depth(self._state.nodes[closure.matched_id], query)
+            if not self._agree(closure, depth, prediction):
                 return Verdict.REFUSED, []
-            if sigma_m <= self._settings.closure_trust_m:
+            if sigma_m <= self._settings.closure_trust_depths * depth:
                 return Verdict.ACCEPTED, self._accept(closure, query, stored, [])
         confirmed = [w for w in self._waiting if self._confirms(w, closure, query)]
         if confirmed:
@@ -114,7 +117,12 @@ class ClosureGate:
         own_rad = float(np.sqrt(np.trace(other.covariance[3:, 3:])))
         lever = float(np.linalg.norm(T_other_query[:3, 3]))
         sigma_rad = float(np.sqrt(sigma_1[1] ** 2 + sigma_2[1] ** 2 + own_rad**2 + _SYSTEMATIC_RAD**2))
-        variance_m = sigma_1[0] ** 2 + sigma_2[0] ** 2 + own_m**2 + _SYSTEMATIC_M**2
+        variance_m = (
+            sigma_1[0] ** 2
+            + sigma_2[0] ** 2
+            + own_m**2
+            + (_SYSTEMATIC_DEPTHS * scene_depth(matched, query)) ** 2
+        )
         sigma_m = float(np.sqrt(variance_m + (np.hypot(own_rad, _SYSTEMATIC_RAD) * lever) ** 2))
         return T_matched_other @ other.T_matched_query @ T_other_query, sigma_m, sigma_rad
 
@@ -124,9 +132,10 @@ class ClosureGate:
         chord = float(np.linalg.norm(b.T_odom_cam[:3, 3] - a.T_odom_cam[:3, 3]))
         return float(np.hypot(sigma_m, sigma_rad * chord)), sigma_rad
 
-    def _agree(self, closure: LoopClosure, T_predicted: np.ndarray, sigma_m: float, sigma_rad: float) -> bool:
+    def _agree(self, closure: LoopClosure, depth: float, prediction: tuple[np.ndarray, float, float]) -> bool:
+        T_predicted, sigma_m, sigma_rad = prediction
         T, gate = closure.T_matched_query, self._settings.closure_gate
-        own_m = np.sqrt(np.trace(closure.covariance[:3, :3])) + _SYSTEMATIC_M
+        own_m = np.sqrt(np.trace(closure.covariance[:3, :3])) + _SYSTEMATIC_DEPTHS * depth
         own_rad = np.sqrt(np.trace(closure.covariance[3:, 3:])) + _SYSTEMATIC_RAD
         distance = float(np.linalg.norm(T[:3, 3] - T_predicted[:3, 3]))
         angle = angle_between(T, T_predicted)
@@ -142,6 +151,7 @@ class ClosureGate:
         if matched is None:
             return False
         way = self._by_way_of(waiting.closure, waiting.query, matched, query)
-        if way is None or way[1] > self._settings.closure_trust_m:
+        depth = scene_depth(matched, query)
+        if way is None or way[1] > self._settings.closure_trust_depths * depth:
             return False
-        return self._agree(closure, *way)
+        return self._agree(closure, depth, way)

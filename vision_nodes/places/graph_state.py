@@ -12,6 +12,8 @@ from vision_nodes.places.graph_solver import GraphProblem
 from vision_nodes.places.rigid import angle_between, inverse, orthonormalised
 from vision_nodes.places.settings import GraphSettings
 
+_ASSUMED_DEPTH = 3.0  # before any landmark exists
+
 
 @dataclass
 class Node:
@@ -22,6 +24,7 @@ class Node:
     T_odom_cam: np.ndarray  # (4, 4)
     travelled_m: float  # along the segment since its first node
     T_map_cam: np.ndarray | None  # (4, 4); None while the segment's place in the map is unknown
+    depth: float  # median depth of the scene here, odometry's unit: the yardstick of everything else
 
 
 class GraphState:
@@ -36,7 +39,12 @@ class GraphState:
         self._T_map_odom: dict[int, np.ndarray] = {}
 
     def add(
-        self, keyframe_id: int, segment: int, T_odom_cam: np.ndarray, T_map_odom: np.ndarray | None
+        self,
+        keyframe_id: int,
+        segment: int,
+        T_odom_cam: np.ndarray,
+        depth: float,
+        T_map_odom: np.ndarray | None,
     ) -> None:
         """Append a node. A new segment starts at `T_map_odom`, a guess; the very first one at identity."""
         if segment not in self.segments:
@@ -46,20 +54,21 @@ class GraphState:
                     self._T_map_odom[segment] = first
             self.segments[segment] = []
             self._island.setdefault(segment, segment)
-        node = self.query_node(keyframe_id, segment, T_odom_cam)
+        node = self.query_node(keyframe_id, segment, T_odom_cam, depth)
         self.segments[segment].append(keyframe_id)
         self.nodes[keyframe_id] = node
 
-    def query_node(self, keyframe_id: int, segment: int, T_odom_cam: np.ndarray) -> Node:
-        """A node at the end of its segment, not stored."""
+    def query_node(self, keyframe_id: int, segment: int, T_odom_cam: np.ndarray, depth: float) -> Node:
+        """A node at the end of its segment, not stored. A NaN depth is taken from the node before."""
         members = self.segments.get(segment)
         travelled = 0.0
         if members:
             last = self.nodes[members[-1]]
+            depth = depth if np.isfinite(depth) else last.depth
             travelled = last.travelled_m + float(np.linalg.norm(T_odom_cam[:3, 3] - last.T_odom_cam[:3, 3]))
         T_map_odom = self._T_map_odom.get(segment)
         T_map_cam = None if T_map_odom is None else T_map_odom @ T_odom_cam
-        return Node(keyframe_id, segment, T_odom_cam.copy(), travelled, T_map_cam)
+        return Node(keyframe_id, segment, T_odom_cam.copy(), travelled, T_map_cam, depth)
 
     def restore(self, nodes: list[Node], closures: list[LoopClosure], islands: dict[int, int]) -> None:
         """Take over a loaded map."""
@@ -134,12 +143,11 @@ class GraphState:
         s = self._settings
         distance = abs(b.travelled_m - a.travelled_m)
         turn = angle_between(a.T_odom_cam, b.T_odom_cam)
-        sigma_m = float(np.hypot(s.odometry_sigma_m, s.odometry_drift * distance))
+        depth = scene_depth(a, b)
+        sigma_m = float(np.hypot(s.odometry_sigma_depths * depth, s.odometry_drift * distance))
+        drift_deg = s.odometry_sigma_deg + s.odometry_drift_deg * distance / depth
         # A turn is where visual odometry slips most: 1 % of its angle.
-        sigma_rad = np.hypot(
-            np.deg2rad(s.odometry_sigma_deg + s.odometry_drift_deg_per_m * distance), 0.01 * turn
-        )
-        return sigma_m, float(sigma_rad)
+        return sigma_m, float(np.hypot(np.deg2rad(drift_deg), 0.01 * turn))
 
     def odometry_pairs(self) -> list[tuple[int, int]]:
         """Neighbouring node ids of every segment."""
@@ -219,6 +227,12 @@ class GraphState:
             for keyframe_id in members[members.index(inside[-1]) + 1 :]:
                 node = self.nodes[keyframe_id]
                 node.T_map_cam = self._T_map_odom[segment] @ node.T_odom_cam
+
+
+def scene_depth(a: Node, b: Node) -> float:
+    """Typical depth around two nodes, odometry's unit."""
+    known = [d for d in (a.depth, b.depth) if np.isfinite(d)]
+    return float(np.mean(known)) if known else _ASSUMED_DEPTH
 
 
 def _stack(items: list, shape: tuple[int, ...]) -> np.ndarray:

@@ -98,14 +98,19 @@ class KeyframePolicy:
 
     def __init__(self, settings: KeyframeSettings) -> None:
         self._settings = settings
-        self._last: Keyframe | None = None
+        self.reset()
 
     def reset(self) -> None:
         """The next frame becomes a keyframe."""
-        self._last = None
+        self._last: Keyframe | None = None
+        self._depth = float("nan")  # of the scene, as last known in this segment
 
     def accept(self, keyframe: Keyframe) -> None:
         """Measure from this keyframe on."""
+        if self._last is not None and self._last.segment != keyframe.segment:
+            self._depth = float("nan")
+        depth = keyframe.median_depth
+        self._depth = depth if np.isfinite(depth) else self._depth
         self._last = keyframe
 
     def wants(self, stamp_ns: int, segment: int, T_odom_cam: np.ndarray | None) -> bool:
@@ -120,10 +125,9 @@ class KeyframePolicy:
             return False
         if T_odom_cam is None or last.T_odom_cam is None:
             return elapsed_s >= settings.keyframe_without_pose_s
-        distance = float(np.linalg.norm(T_odom_cam[:3, 3] - last.T_odom_cam[:3, 3]))
-        if distance >= settings.keyframe_distance_m:
-            return True
         if np.rad2deg(angle_between(last.T_odom_cam, T_odom_cam)) >= settings.keyframe_rotation_deg:
             return True
-        depth = last.median_depth
-        return bool(np.isfinite(depth) and distance >= settings.keyframe_depth_fraction * depth)
+        distance = float(np.linalg.norm(T_odom_cam[:3, 3] - last.T_odom_cam[:3, 3]))
+        if np.isfinite(self._depth):
+            return distance >= settings.keyframe_distance_depths * self._depth
+        return distance >= settings.keyframe_distance_m

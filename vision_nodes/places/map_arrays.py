@@ -56,6 +56,7 @@ def _state_arrays(state: GraphState) -> dict[str, np.ndarray]:
         "node_id": np.array([n.id for n in nodes], np.int64),
         "node_segment": np.array([n.segment for n in nodes], np.int64),
         "node_travelled_m": np.array([n.travelled_m for n in nodes], np.float64),
+        "node_depth": np.array([n.depth for n in nodes], np.float64),
         "node_T_odom_cam": np.array([n.T_odom_cam for n in nodes], np.float64).reshape(-1, 4, 4),
         "node_T_map_cam": np.array(T_map, np.float64).reshape(-1, 4, 4),
         "island": np.array(islands, np.int64).reshape(-1, 2),
@@ -73,13 +74,14 @@ def map_from_arrays(
     """Inverse of `arrays_from_map`. KeyError, ValueError or IndexError when the arrays do not fit together."""
     state = GraphState(settings)
     nodes = [
-        Node(int(i), int(s), T_odom, float(d), _or_none(T_map))
-        for i, s, d, T_odom, T_map in zip(
+        Node(int(i), int(s), T_odom, float(d), _or_none(T_map), float(depth))
+        for i, s, d, T_odom, T_map, depth in zip(
             arrays["node_id"],
             arrays["node_segment"],
             arrays["node_travelled_m"],
             arrays["node_T_odom_cam"],
             arrays["node_T_map_cam"],
+            arrays["node_depth"],
         )
     ]
     closures = [

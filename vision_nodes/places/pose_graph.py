@@ -55,9 +55,11 @@ class PoseGraph:
         """Process id of the solver, None before the first solve."""
         return self._worker.pid
 
-    def add_keyframe(self, keyframe_id: int, segment: int, T_odom_cam: np.ndarray) -> None:
+    def add_keyframe(
+        self, keyframe_id: int, segment: int, T_odom_cam: np.ndarray, depth: float = float("nan")
+    ) -> None:
         """Append a keyframe to its segment; the first of a segment starts one, without an edge to the last."""
-        self.state.add(keyframe_id, segment, T_odom_cam, self._T_map_odom)
+        self.state.add(keyframe_id, segment, T_odom_cam, depth, self._T_map_odom)
         self.version += 1
 
     def remove_keyframe(self, keyframe_id: int) -> None:

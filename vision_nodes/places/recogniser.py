@@ -142,8 +142,8 @@ class PlaceRecogniser:
                 return None
             keyframe = self._maker.make(frame, descriptor, self._database.next_id)
             keyframe.segment, keyframe.T_odom_cam = segment, T_odom_cam
-            self._policy.accept(keyframe)
             self._add_landmarks(keyframe, frame, depth)
+            self._policy.accept(keyframe)
             result = self._recognise(keyframe)
             self._graph.update(frame.stamp_ns, segment if has_pose else None, T_odom_cam)
             return result
@@ -198,7 +198,9 @@ class PlaceRecogniser:
         if not store:
             keyframe.id = NOT_STORED
         elif keyframe.T_odom_cam is not None:
-            self._graph.add_keyframe(keyframe.id, keyframe.segment, keyframe.T_odom_cam)
+            self._graph.add_keyframe(
+                keyframe.id, keyframe.segment, keyframe.T_odom_cam, keyframe.median_depth
+            )
         result = self._retrieval.lookup(keyframe, self._weigh)
         if store:
             self._database.add(keyframe)
@@ -213,7 +215,9 @@ class PlaceRecogniser:
             return None
         if keyframe.id != NOT_STORED:
             return self._graph.add_closure(closure)
-        query = self._graph.state.query_node(NOT_STORED, keyframe.segment, keyframe.T_odom_cam)
+        query = self._graph.state.query_node(
+            NOT_STORED, keyframe.segment, keyframe.T_odom_cam, keyframe.median_depth
+        )
         return self._graph.check_localisation(query, closure)
 
     def _make_room(self) -> None:

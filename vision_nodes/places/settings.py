@@ -1,6 +1,7 @@
 """Settings of place recognition: flat dataclasses, so that ROS parameters can be made from them.
 
-Lengths are in the odometry's unit: metres once its scale is known.
+Monocular odometry may have no metres. Lengths are therefore fractions of the scene's median depth wherever
+something depends on them: 0.1 is 25 cm in a room and 2 m in a street.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from vision_nodes.config import check_settings, setting
 class KeyframeSettings:
     """When a frame becomes a keyframe: any threshold reached; 0 takes every frame."""
 
-    keyframe_distance_m: float = setting(0.25, "distance since the last keyframe, m", minimum=0)
-    keyframe_rotation_deg: float = setting(10.0, "rotation since the last keyframe, deg", minimum=0)
-    keyframe_depth_fraction: float = setting(
-        0.12, "distance over the scene's median depth: holds without metric scale", minimum=0
+    keyframe_distance_depths: float = setting(
+        0.12, "distance since the last keyframe / the scene's median depth", minimum=0.0
     )
-    keyframe_without_pose_s: float = setting(0.5, "time between keyframes without odometry, s", minimum=0)
+    keyframe_distance_m: float = setting(
+        0.25, "the same where no depth is known yet, in the odometry's unit", minimum=0.0
+    )
+    keyframe_rotation_deg: float = setting(10.0, "rotation since the last keyframe, deg", minimum=0.0)
+    keyframe_without_pose_s: float = setting(0.5, "time between keyframes without odometry, s", minimum=0.0)
     keyframe_min_interval_s: float = setting(
-        0.1, "keyframes are never denser: bounds the descriptor network's load, s", minimum=0
+        0.1, "keyframes are never denser: bounds the descriptor network's load, s", minimum=0.0
     )
 
 
@@ -30,10 +33,10 @@ class VerificationSettings:
     """What counts as the same place once geometry has been solved."""
 
     verified_candidates: int = setting(6, "ranked candidates that are verified", minimum=1)
-    match_ratio: float = setting(0.85, "Lowe's ratio of descriptor distances", minimum=0.1, maximum=1.0)
-    reprojection_px: float = setting(2.5, "inlier threshold for a 640 px wide image", minimum=0.1)
+    match_ratio: float = setting(0.9, "Lowe's ratio of descriptor distances", minimum=0.1, maximum=1.0)
+    epipolar_px: float = setting(1.5, "inlier threshold for a 640 px wide image", minimum=0.1)
     min_inliers: int = setting(25, "matches that agree with the pose", minimum=6)
-    min_inlier_ratio: float = setting(0.35, "inliers / matches with a 3D point", minimum=0.0, maximum=1.0)
+    min_inlier_ratio: float = setting(0.35, "inliers / matches", minimum=0.0, maximum=1.0)
     min_coverage: float = setting(
         0.12, "share of a 6 x 6 image grid that holds inliers", minimum=0.0, maximum=1.0
     )
@@ -44,17 +47,22 @@ class VerificationSettings:
 class GraphSettings:
     """Noise of the pose graph and how the correction reaches the robot."""
 
-    odometry_sigma_m: float = setting(0.01, "translation noise of one keyframe step, m", minimum=1e-6)
+    odometry_sigma_depths: float = setting(
+        0.004, "1-sigma translation error of one keyframe step / scene depth", minimum=1e-6
+    )
     odometry_drift: float = setting(0.02, "1-sigma translation error / distance", minimum=0.0)
-    odometry_sigma_deg: float = setting(0.2, "rotation noise of one keyframe step, deg", minimum=1e-6)
-    odometry_drift_deg_per_m: float = setting(0.1, "1-sigma rotation error / distance", minimum=0.0)
+    odometry_sigma_deg: float = setting(0.2, "1-sigma rotation error of one keyframe step, deg", minimum=1e-6)
+    odometry_drift_deg: float = setting(
+        0.2, "1-sigma rotation error after travelling one scene depth, deg", minimum=0.0
+    )
     closure_gate: float = setting(
         4.0, "sigmas by which a closure may contradict the odometry before it is refused", minimum=1.0
     )
-    closure_trust_m: float = setting(
-        0.5, "a closure the odometry predicts less exactly than this waits for a second that agrees, m",
+    closure_trust_depths: float = setting(
+        0.25,
+        "a closure predicted less exactly than this, in scene depths, waits for one that agrees",
         minimum=0.0,
-    )  # fmt: skip
+    )
     smoothing_s: float = setting(1.0, "time constant of map -> odom, s", minimum=1e-3)
     solve_timeout_s: float = setting(60.0, "the solver process is started anew beyond this, s", minimum=1.0)
     lock_step: bool = setting(False, "wait for the solver: deterministic replay", live=False)

@@ -1,26 +1,33 @@
 """Geometric verification: are two keyframes views of the same place, and from where exactly?
 
-Matched features with 3D points in the older keyframe give the query's pose by PnP inside USAC with MAGSAC++
-scores (Barath et al., CVPR 2020), refined on the inliers of both directions. A repeated poster or facade
-also yields a perfect local pose, so inliers alone prove little: they must be spread over both images, and
-a fair share of the landmarks that the pose says are in view must really be matched.
+The epipolar geometry of all matches (USAC with MAGSAC++ scores, Barath et al., CVPR 2020) decides which agree;
+those with 3D points give the metric pose by PnP; both are refined together. A repeated poster or facade also
+yields a perfect local pose, so inliers alone prove little: they must be spread over both images, and a fair
+share of the landmarks that the pose says are in view must really be matched.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from vision_nodes.places.keyframes import Keyframe
 from vision_nodes.places.local_features import match
-from vision_nodes.places.pose_refinement import Projections, refine
+from vision_nodes.places.pose_refinement import (
+    Matches,
+    epipolar_errors_px,
+    refine,
+    reprojection_errors_px,
+)
 from vision_nodes.places.rigid import inverse, transform
 from vision_nodes.places.settings import VerificationSettings
 
 _GRID = 6
-_MIN_INLIERS_TO_REFINE = 6
+_MIN_POINTS = 8  # matches with a 3D point, below which a pose has no trustworthy length
+_MIN_AGREEMENT = 0.5
+_PNP_SLACK = 2.5  # landmarks are off by more than features: PnP threshold / epipolar threshold
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,12 @@ class Verification:
     matched_id: int
     T_matched_query: np.ndarray | None = None  # (4, 4) float64
     covariance: np.ndarray | None = None  # (6, 6), ROS order, in the matched camera's frame
-    inliers: int = 0
-    inlier_ratio: float = 0.0
-    coverage: float = 0.0
-    support: float = 0.0
+    inliers: int = 0  # matches that fit the epipolar geometry and, where they have points, the depth
+    inlier_ratio: float = 0.0  # inliers / matches
+    point_inliers: int = 0  # inliers with a 3D point
+    point_agreement: float = 0.0  # of the matches on their epipolar lines that have a point
+    coverage: float = 0.0  # share of the image that holds inliers, the smaller of both images
+    support: float = 0.0  # share of the landmarks in view that are inliers
     reason: str = ""
 
     @property
@@ -49,28 +58,82 @@ def verify(query: Keyframe, matched: Keyframe, settings: VerificationSettings) -
     pairs = match(query.local_descriptors, matched.local_descriptors, settings.match_ratio)
     if len(pairs) < settings.min_inliers:
         return Verification(matched.id, reason=f"{len(pairs)} matches")
-    T_matched_query = _initial_pose(query, matched, pairs, settings)
+    matches = _matches(query, matched, pairs)
+    threshold_px = settings.epipolar_px * query.size_wh[0] / 640
+    inlier = _epipolar_inliers(matches, threshold_px)
+    if inlier.sum() < settings.min_inliers:
+        return Verification(matched.id, inliers=int(inlier.sum()), reason=f"{inlier.sum()} epipolar inliers")
+    T_matched_query = _metric_pose(matches.subset(inlier), _PNP_SLACK * threshold_px)
     if T_matched_query is None:
-        return Verification(matched.id, reason="no pose agrees with the matches")
-    return _judge(query, matched, pairs, T_matched_query, settings)
+        return Verification(matched.id, reason="no pose agrees with the landmarks")
+    for _ in range(2):
+        T_matched_query, covariance = refine(matches.subset(inlier), T_matched_query)
+        inlier = _inliers(matches, T_matched_query, threshold_px)
+        if inlier.sum() < settings.min_inliers:
+            return Verification(matched.id, inliers=int(inlier.sum()), reason=f"{inlier.sum()} inliers")
+    result = Verification(
+        matched.id,
+        T_matched_query,
+        covariance,
+        int(inlier.sum()),
+        float(inlier.mean()),
+        int((inlier & matches.has_point).sum()),
+        _agreement(matches, T_matched_query, threshold_px),
+        min(
+            _coverage(matches.xy_query[inlier], query.size_wh),
+            _coverage(matches.xy_matched[inlier], matched.size_wh),
+        ),
+        _support(query, matched, T_matched_query, pairs[inlier, 1]),
+    )
+    return replace(result, reason=_refusal(result, settings))
 
 
-def _initial_pose(
-    query: Keyframe, matched: Keyframe, pairs: np.ndarray, settings: VerificationSettings
-) -> np.ndarray | None:
-    """PnP from whichever keyframe has more matched landmarks."""
+def _matches(query: Keyframe, matched: Keyframe, pairs: np.ndarray) -> Matches:
+    """The query's own points count only within one odometry segment: another one may have another unit."""
     q, m = pairs.T
-    forward, backward = matched.has_landmark[m], query.has_landmark[q]
-    threshold = settings.reprojection_px * query.size_wh[0] / 640
-    if forward.sum() >= max(backward.sum() / 2, settings.min_inliers):
+    same_unit = query.segment == matched.segment
+    return Matches(
+        xy_query=query.keypoints_xy[q],
+        points_query=query.landmarks_cam[q] if same_unit else np.full((len(q), 3), np.nan, np.float32),
+        K_query=query.K,
+        xy_matched=matched.keypoints_xy[m],
+        points_matched=matched.landmarks_cam[m],
+        K_matched=matched.K,
+    )
+
+
+def _epipolar_inliers(matches: Matches, threshold_px: float) -> np.ndarray:
+    """(N,) bool; cameras may differ, so rays are scaled to a common focal length first."""
+    f = matches.K_matched[0, 0]
+    to_matched = matches.K_matched @ np.linalg.inv(matches.K_query)
+    homogeneous = np.column_stack([matches.xy_query, np.ones(len(matches))]) @ to_matched.T
+    try:
+        _, mask = cv2.findEssentialMat(
+            homogeneous[:, :2],
+            matches.xy_matched.astype(np.float64),
+            matches.K_matched,
+            method=cv2.USAC_MAGSAC,
+            prob=0.9999,
+            threshold=threshold_px * f / max(f, matches.K_query[0, 0]),
+        )
+    except cv2.error:  # only degenerate samples
+        mask = None
+    return np.zeros(len(matches), bool) if mask is None else mask.ravel().astype(bool)
+
+
+def _metric_pose(matches: Matches, threshold_px: float) -> np.ndarray | None:
+    """PnP from the side with more points."""
+    forward = np.isfinite(matches.points_matched[:, 2])
+    backward = np.isfinite(matches.points_query[:, 2])
+    if max(forward.sum(), backward.sum()) < _MIN_POINTS:
+        return None
+    if forward.sum() >= backward.sum():
         T_query_matched = solve_pnp(
-            matched.landmarks_cam[m[forward]], query.keypoints_xy[q[forward]], query.K, threshold
+            matches.points_matched[forward], matches.xy_query[forward], matches.K_query, threshold_px
         )
         return None if T_query_matched is None else inverse(T_query_matched)
-    if backward.sum() < settings.min_inliers or not _same_unit(query, matched):
-        return None
     return solve_pnp(
-        query.landmarks_cam[q[backward]], matched.keypoints_xy[m[backward]], matched.K, threshold
+        matches.points_query[backward], matches.xy_matched[backward], matches.K_matched, threshold_px
     )
 
 
@@ -87,7 +150,7 @@ def solve_pnp(points: np.ndarray, xy: np.ndarray, K: np.ndarray, threshold_px: f
         found, _, rotation, translation, _ = cv2.solvePnPRansac(
             points.astype(np.float64), xy.astype(np.float64), K, None, params=params
         )
-    except cv2.error:  # degenerate samples only
+    except cv2.error:  # only degenerate samples
         return None
     if not found or not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
         return None
@@ -96,54 +159,29 @@ def solve_pnp(points: np.ndarray, xy: np.ndarray, K: np.ndarray, threshold_px: f
     return T
 
 
-def _same_unit(query: Keyframe, matched: Keyframe) -> bool:
-    """Landmarks of both keyframes may be mixed only within one odometry segment."""
-    return query.segment == matched.segment
+def _agreement(matches: Matches, T_matched_query: np.ndarray, threshold_px: float) -> float:
+    """Share of the matches on their epipolar lines whose 3D points project where they should."""
+    on_line = np.abs(epipolar_errors_px(matches, T_matched_query)) <= threshold_px
+    tested = on_line & matches.has_point
+    if not tested.any():
+        return 0.0
+    return float((_inliers(matches, T_matched_query, threshold_px) & tested).sum() / tested.sum())
 
 
-def _judge(
-    query: Keyframe,
-    matched: Keyframe,
-    pairs: np.ndarray,
-    T_matched_query: np.ndarray,
-    settings: VerificationSettings,
-) -> Verification:
-    q, m = pairs.T
-    threshold = settings.reprojection_px * query.size_wh[0] / 640
-    projections = Projections(
-        points_matched=matched.landmarks_cam[m],
-        xy_query=query.keypoints_xy[q],
-        K_query=query.K,
-        points_query=query.landmarks_cam[q] if _same_unit(query, matched) else np.full((len(q), 3), np.nan),
-        xy_matched=matched.keypoints_xy[m],
-        K_matched=matched.K,
-    )
-    for _ in range(2):
-        inlier = projections.inliers(T_matched_query, threshold)
-        if inlier.sum() < _MIN_INLIERS_TO_REFINE:
-            return Verification(matched.id, reason=f"{inlier.sum()} inliers")
-        T_matched_query, covariance = refine(projections.subset(inlier), T_matched_query)
-    inlier = projections.inliers(T_matched_query, threshold)
-    testable = projections.testable
-    result = Verification(
-        matched.id,
-        T_matched_query,
-        covariance,
-        int(inlier.sum()),
-        float(inlier.sum() / max(testable.sum(), 1)),
-        min(
-            _coverage(query.keypoints_xy[q[inlier]], query.size_wh),
-            _coverage(matched.keypoints_xy[m[inlier]], matched.size_wh),
-        ),
-        _support(query, matched, T_matched_query, m[inlier]),
-    )
-    return Verification(**{**result.__dict__, "reason": _refusal(result, settings)})
+def _inliers(matches: Matches, T_matched_query: np.ndarray, threshold_px: float) -> np.ndarray:
+    """(N,) bool: on the epipolar line and, where a point is known, near its projection."""
+    on_line = np.abs(epipolar_errors_px(matches, T_matched_query)) <= threshold_px
+    reprojection = reprojection_errors_px(matches, T_matched_query)
+    far = reprojection > 2.0 * _PNP_SLACK * threshold_px  # False for NaN: no point, no objection
+    return on_line & ~far
 
 
 def _refusal(v: Verification, settings: VerificationSettings) -> str:
     """Why a solved pose does not prove the same place; empty when it does."""
-    if v.inliers < settings.min_inliers:
-        return f"{v.inliers} inliers"
+    if v.point_inliers < _MIN_POINTS:
+        return f"{v.point_inliers} inliers with a 3D point"
+    if v.point_agreement < _MIN_AGREEMENT:
+        return f"only {v.point_agreement:.2f} of the 3D points agree with the epipolar geometry"
     if v.inlier_ratio < settings.min_inlier_ratio:
         return f"inlier ratio {v.inlier_ratio:.2f}"
     if v.coverage < settings.min_coverage:
