@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import TRAINING, H, W, detection_graph, expected_outputs, segmentation_graph, write_model
+from toy_models import TRAINING, H, W, detection_graph, expected_outputs, segmentation_graph, write_model
 
 from vision_nodes.engine.base import CheckedEngine
 from vision_nodes.engine.manifest import InputSpec, Manifest, ModelFile, OutputSpec

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from conftest import H, W, segmentation_graph
 from onnx import TensorProto, helper, numpy_helper
+from toy_models import H, W, segmentation_graph
 
 from vision_nodes.engine.lint import ERROR, WARNING, Finding, lint_model, lint_onnx
 from vision_nodes.engine.manifest import Manifest

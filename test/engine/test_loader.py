@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import segmentation_graph, write_model
+from toy_models import segmentation_graph, write_model
 
 from vision_nodes.engine.loader import build_engine, cpu_choices, open_engine
 from vision_nodes.engine.manifest import Manifest

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import expected_outputs, segmentation_graph, write_model
 from fake_tensorrt import API, Behaviour, make_tensorrt
+from toy_models import expected_outputs, segmentation_graph, write_model
 
 from vision_nodes.engine import cudart, tensorrt_build
 from vision_nodes.engine.cache import EngineCache
