@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from vision_nodes.camera.model import CameraModel
 from vision_nodes.camera.rectify import rectified_to_raw
+from vision_nodes.camera.scaling import halve
 from vision_nodes.errors import CalibrationError, FrameError, VisionNodesError
 from vision_nodes.messages.to_ros import camera_info_to_ros, image_to_ros
 from vision_nodes.preprocess.preprocessor import Preprocessor
@@ -131,7 +132,7 @@ def test_boxes_find_their_way_back_to_raw_pixels():
 def test_uncalibrated_frames_are_scaled_only():
     frame = Preprocessor().process(image(1), None)
     assert frame.camera is None and frame.source_camera is None and frame.size_wh == (640, 360)
-    np.testing.assert_array_equal(frame.image, cv2.resize(scene(), (640, 360), interpolation=cv2.INTER_AREA))
+    np.testing.assert_array_equal(frame.image, halve(scene()))
 
 
 def test_k_of_zero_is_uncalibrated_and_said_once(caplog):
@@ -152,7 +153,7 @@ def test_small_images_are_never_enlarged_and_not_copied():
 
 def test_an_image_that_is_already_rectified():
     frame = Preprocessor(PreprocessSettings(rectify=False)).process(image(1), info())
-    np.testing.assert_array_equal(frame.image, cv2.resize(scene(), (640, 360), interpolation=cv2.INTER_AREA))
+    np.testing.assert_array_equal(frame.image, halve(scene()))
     np.testing.assert_allclose(frame.camera.K, frame.source_map.camera_matrix(LENS.P))
     assert frame.source_camera.is_rectified
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -22,20 +24,22 @@ def invert(T_a_b: np.ndarray) -> np.ndarray:
 def quat_xyzw_from_matrix(R: np.ndarray) -> np.ndarray:
     """(4,) unit quaternion x y z w, w >= 0, of a (3, 3) rotation or the rotation of a (4, 4) transform.
 
-    The eigenvector form (Bar-Itzhack 2000) has no branches: it is accurate at every angle and gives
-    the nearest rotation when R is orthonormal only to rounding.
+    Shepperd 1978: the largest component comes from the diagonal, the others from sums and differences
+    across it, so that nothing small is divided by. The result is normalised.
     """
-    (r00, r01, r02), (r10, r11, r12), (r20, r21, r22) = np.asarray(R, dtype=np.float64)[:3, :3]
-    profile = np.array(
-        [
-            [r00 - r11 - r22, r01 + r10, r02 + r20, r21 - r12],
-            [r01 + r10, r11 - r00 - r22, r12 + r21, r02 - r20],
-            [r02 + r20, r12 + r21, r22 - r00 - r11, r10 - r01],
-            [r21 - r12, r02 - r20, r10 - r01, r00 + r11 + r22],
-        ]
-    )
-    quat_xyzw = np.linalg.eigh(profile)[1][:, -1]
-    return -quat_xyzw if quat_xyzw[3] < 0 else quat_xyzw
+    (r00, r01, r02), (r10, r11, r12), (r20, r21, r22) = np.asarray(R)[:3, :3].tolist()
+    trace = r00 + r11 + r22
+    largest = max(trace, r00, r11, r22)
+    if largest == trace:
+        quat = (r21 - r12, r02 - r20, r10 - r01, 1 + trace)
+    elif largest == r00:
+        quat = (1 + r00 - r11 - r22, r01 + r10, r02 + r20, r21 - r12)
+    elif largest == r11:
+        quat = (r01 + r10, 1 + r11 - r00 - r22, r12 + r21, r02 - r20)
+    else:
+        quat = (r02 + r20, r12 + r21, 1 + r22 - r00 - r11, r10 - r01)
+    norm = math.copysign(math.hypot(*quat), quat[3])
+    return np.array(quat) / norm
 
 
 def matrix_from_quat_xyzw(quat_xyzw: np.ndarray) -> np.ndarray:

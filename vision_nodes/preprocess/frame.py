@@ -9,6 +9,7 @@ import numpy as np
 
 from vision_nodes.camera.model import CameraModel
 from vision_nodes.camera.resize_map import Fit, ResizeMap
+from vision_nodes.camera.scaling import resample
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,9 @@ class Frame:
 
 
 def resize(image: np.ndarray, resize_map: ResizeMap) -> np.ndarray:
-    """Resample `image` through `resize_map`: area when shrinking, bilinear when growing."""
-    if resize_map.source_wh == resize_map.target_wh:
-        return image
-    sx, sy = resize_map.scale_xy
-    if resize_map.fit is Fit.STRETCH:
-        method = cv2.INTER_AREA if sx < 1 and sy < 1 else cv2.INTER_LINEAR
-        return cv2.resize(image, resize_map.target_wh, interpolation=method)
+    """Resample `image` through `resize_map`; the image itself when nothing changes."""
+    if resize_map.fit is Fit.STRETCH or resize_map.source_wh == resize_map.target_wh:
+        return resample(image, resize_map.target_wh)
     return cv2.warpAffine(
         image, resize_map.matrix()[:2], resize_map.target_wh, flags=cv2.INTER_LINEAR, borderValue=(114,) * 3
     )
