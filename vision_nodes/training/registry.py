@@ -9,6 +9,8 @@ from vision_nodes.training.config import TrainingConfig
 from vision_nodes.training.task import TrainingTask
 
 TASKS = {
+    "place": "vision_nodes.training.place:PlaceTask",
+    "depth": "vision_nodes.training.depth:DepthTask",
     "detection": "vision_nodes.training.detection:DetectionTask",
     "segmentation": "vision_nodes.training.segmentation:SegmentationTask",
 }
