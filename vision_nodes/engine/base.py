@@ -27,6 +27,9 @@ class Engine(ABC):
         batch: fixed batch size of the file.
         backend: what really runs, e.g. ``openvino``, ``onnxruntime-cpu``, ``tensorrt``.
         precision: what really runs: ``fp32``, ``int8``, ``fp16``, ``int8_fp16``.
+        state: ``ready``; an engine that is being replaced says ``building``, or ``failed`` when that failed.
+        message: what is being built, or why it failed.
+        fraction: how much of the build is done, 0 to 1.
     """
 
     manifest: Manifest
@@ -34,6 +37,9 @@ class Engine(ABC):
     batch: int
     backend: str
     precision: str
+    state: str = "ready"
+    message: str = ""
+    fraction: float = 1.0
 
     @abstractmethod
     def infer(self, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -25,11 +25,6 @@ class UpgradingEngine(Engine):
         build: makes a checked engine of the same model; given a progress function that returns False
             when the build should stop.
         on_progress: told (what, fraction) from the building thread.
-
-    Attributes:
-        state: ``building``, ``ready`` or ``failed``; for diagnostics.
-        message: what the build is doing, or why it failed.
-        fraction: how much of the build is done, 0 to 1.
     """
 
     def __init__(
