@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -102,6 +103,44 @@ def test_detections_outside_the_class_list():
         from_ros.detections_from_ros(msg, NAMES)
 
 
+TEXT = st.text(max_size=6) | st.sampled_from(["person", "0", "9" * 30, "keyframe_1", "odometry", "lost"])
+ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(TEXT, TEXT, ANY_FLOAT, ANY_FLOAT, ANY_FLOAT), max_size=4))
+def test_any_detection_message_is_read_or_refused(rows):
+    one = Detections(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
+    msg = to_ros.detections_to_ros(Detections.empty(), HEADER, NAMES)
+    for name, track, score, x, size in rows:
+        (detection,) = to_ros.detections_to_ros(one, HEADER, NAMES).detections
+        detection.id, detection.bbox.center.position.x, detection.bbox.size_x = track, x, size
+        detection.results[0].hypothesis.class_id, detection.results[0].hypothesis.score = name, score
+        msg.detections.append(detection)
+    try:
+        got = from_ros.detections_from_ros(msg, NAMES)
+    except FrameError:
+        return
+    assert len(got) == len(rows) and np.isfinite(got.boxes_xyxy).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(frame_id=TEXT, class_id=TEXT, state=TEXT, keys=st.lists(st.tuples(TEXT, TEXT), max_size=3))
+def test_any_text_in_places_and_states_is_read_or_refused(frame_id, class_id, state, keys):
+    places = to_ros.place_matches_to_ros(PlaceResult(1, 1, (2,), (0.5,)))
+    places.header.frame_id, places.results[0].class_id = frame_id, class_id
+    odometry = to_ros.odometry_state_to_ros(OdometryEstimate(5, TrackingState.LOST, None, None))
+    odometry.status[0].message = state
+    for value, (key, text) in zip(odometry.status[0].values, keys, strict=False):
+        value.key, value.value = key, text
+    for read, msg in (
+        (from_ros.place_matches_from_ros, places),
+        (from_ros.odometry_state_from_ros, odometry),
+    ):
+        with contextlib.suppress(FrameError):
+            read(msg)
+
+
 def test_changing_one_detection_leaves_the_others_alone():
     two = Detections(np.zeros((2, 4), np.float32), np.ones(2, np.float32), np.zeros(2, np.int64))
     msg = to_ros.detections_to_ros(two, HEADER, NAMES)
@@ -127,6 +166,13 @@ def test_mask_colours_and_names(receive):
     info = receive(to_ros.label_info_to_ros(NAMES, HEADER, 0.3))
     assert from_ros.label_names_from_ros(info) == NAMES and math.isclose(info.threshold, 0.3, rel_tol=1e-6)
     assert from_ros.label_names_from_ros(receive(to_ros.label_info_to_ros([], HEADER))) == []
+    mask = to_ros.mask_to_ros(Segmentation(labels), HEADER)
+    mask.height = 6
+    with pytest.raises(FrameError, match="data"):
+        from_ros.mask_from_ros(mask)
+    mask.width = 0
+    with pytest.raises(FrameError, match="1x1"):
+        from_ros.mask_from_ros(mask)
     with pytest.raises(FrameError, match="mono8"):
         from_ros.mask_from_ros(to_ros.depth_to_ros(DepthMap(np.ones((2, 2), np.float32), True), HEADER))
 
@@ -251,6 +297,9 @@ def test_transform_pose_and_path(receive):
     assert [(p.stamp_ns, p.parent_frame) for p in path] == [(1, "odom"), (2, "odom")]
     np.testing.assert_allclose(path[1].T_parent_child, T2, atol=1e-12)
     assert from_ros.path_from_ros(receive(to_ros.path_to_ros([], (9, "odom")))) == []
+    moved = from_ros.path_from_ros(to_ros.path_to_ros([(1, T2), (2, T2)], (9, "map")))
+    np.testing.assert_allclose(moved[0].T_parent_child, T2, atol=1e-12)
+    assert moved[0].parent_frame == "map"
 
 
 def test_a_pose_without_rotation_is_refused():

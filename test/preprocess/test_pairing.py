@@ -100,11 +100,13 @@ def test_the_fallback_takes_the_newest_of_the_same_size():
     assert camera_info.name == "other"  # wrong, and preprocessing says so; silence would be worse
 
 
-def test_an_age_limit():
+def test_an_age_limit(caplog):
     pairer = StampPairer(PairingSettings(wait_frames=0, max_age_s=1.0))
     pairer.add_camera_info(info(0), 0)
     assert stamps(pairer.add_image(image(10**9), 0)) == [(10**9, 0)]
-    assert stamps(pairer.add_image(image(10**9 + 1), 0)) == [(10**9 + 1, None)]
+    for late in (1, 2, 3):
+        assert stamps(pairer.add_image(image(10**9 + late), 0)) == [(10**9 + late, None)]
+    assert sum("max_age_s" in r.message for r in caplog.records) == 1
 
 
 def test_without_camera_info_all_images_come_out_after_a_second(caplog):

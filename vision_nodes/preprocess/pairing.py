@@ -41,6 +41,7 @@ class StampPairer:
         self._recent_stamps: deque[int] = deque(maxlen=_INFOS_KEPT)
         self._waits = True  # False once camera_info is known to come without the images' stamps
         self._uncalibrated = False
+        self._said_too_old = False
 
     def __len__(self) -> int:
         """Images waiting."""
@@ -135,7 +136,16 @@ class StampPairer:
         if info is None or not self.settings.max_age_s:
             return info
         age_ns = stamp - stamp_ns(info.header)
-        return info if age_ns <= self.settings.max_age_s * 1e9 else None
+        if age_ns <= self.settings.max_age_s * 1e9:
+            return info
+        if not self._said_too_old:
+            self._said_too_old = True
+            _log.warning(
+                "camera_info is %.1f s old, max_age_s is %.1f: these images count as uncalibrated",
+                age_ns / 1e9,
+                self.settings.max_age_s,
+            )
+        return None
 
     def _take(self, info: Any | None) -> Pair:
         stamp, image, received_ns = self._pending.popleft()

@@ -12,8 +12,10 @@ from vision_nodes.camera.transforms import make_transform, matrix_from_quat_xyzw
 from vision_nodes.datatypes import Detections, PlaceResult, ScaleState, TrackingState
 from vision_nodes.errors import FrameError
 from vision_nodes.messages.from_ros.header import stamp_ns
-from vision_nodes.messages.from_ros.image import rows_view
+from vision_nodes.messages.from_ros.image import MAX_PIXELS, check_size, rows_view
 from vision_nodes.messages.names import ODOMETRY_STATUS_NAME, keyframe_id
+
+_TRACK_ID_DIGITS = 18  # what int64 holds; other trackers may write a UUID, which stays "not tracked"
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,17 @@ def detections_from_ros(msg: Any, class_names: Sequence[str]) -> Detections:
     if not rows:
         return Detections.empty()
     boxes, scores, class_ids, track_ids = zip(*rows)
-    return Detections(
-        np.array(boxes, np.float32),
-        np.array(scores, np.float32),
-        np.array(class_ids, np.int64),
-        np.array(track_ids, np.int64) if any(track >= 0 for track in track_ids) else None,
-    )
+    has_tracks = any(track >= 0 for track in track_ids)
+    try:
+        with np.errstate(over="ignore"):  # becomes infinite, which the dataclass refuses
+            return Detections(
+                np.array(boxes, np.float32),
+                np.array(scores, np.float32),
+                np.array(class_ids, np.int64),
+                np.array(track_ids, np.int64) if has_tracks else None,
+            )
+    except ValueError as error:
+        raise FrameError("valid detections", str(error), "check who publishes this topic") from error
 
 
 def _detection_row(detection: Any, index: dict[str, int]) -> tuple[list[float], float, int, int]:
@@ -76,7 +83,8 @@ def _detection_row(detection: Any, index: dict[str, int]) -> tuple[list[float], 
         detection.bbox.size_y / 2,
     )
     box = [center.x - half_w, center.y - half_h, center.x + half_w, center.y + half_h]
-    track_id = int(detection.id) if detection.id.isdecimal() else -1
+    is_ours = detection.id.isdecimal() and len(detection.id) <= _TRACK_ID_DIGITS
+    track_id = int(detection.id) if is_ours else -1
     return box, hypothesis.score, index[hypothesis.class_id], track_id
 
 
@@ -88,7 +96,8 @@ def mask_from_ros(msg: Any) -> np.ndarray:
     """
     if msg.encoding not in ("mono8", "8UC1"):
         raise FrameError("a mono8 mask of class ids", repr(msg.encoding), "read segmentation/mask")
-    return rows_view(msg, int(msg.height), int(msg.width))
+    width, height = check_size((int(msg.width), int(msg.height)), MAX_PIXELS)
+    return rows_view(msg, height, width)
 
 
 def label_names_from_ros(msg: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -109,9 +110,20 @@ def pose_stamped_to_ros(T_a_b: np.ndarray, header: StampedFrame) -> PoseStamped:
 
 
 def path_to_ros(poses: Sequence[tuple[int, np.ndarray]], header: StampedFrame) -> Path:
-    """nav_msgs/Path of (stamp_ns, (4, 4) pose in header's frame) in order of time."""
-    stamped = [pose_stamped_to_ros(T, (stamp, header[1])) for stamp, T in poses]
+    """nav_msgs/Path of (stamp_ns, (4, 4) pose in header's frame) in order of time.
+
+    A path is published again and again with a few new poses at its end, so the messages of known
+    poses are kept and shared between paths: do not change them.
+    """
+    stamped = [
+        _kept_pose(stamp, header[1], np.ascontiguousarray(T, np.float64).tobytes()) for stamp, T in poses
+    ]
     return Path(header=header_to_ros(header), poses=stamped)
+
+
+@lru_cache(maxsize=4096)
+def _kept_pose(stamp_ns: int, frame_id: str, T: bytes) -> PoseStamped:
+    return pose_stamped_to_ros(np.frombuffer(T).reshape(4, 4), (stamp_ns, frame_id))
 
 
 def loop_closure_to_ros(
