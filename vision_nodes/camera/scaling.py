@@ -42,8 +42,8 @@ def resample(image: np.ndarray, target_wh: tuple[int, int]) -> np.ndarray:
     if source_wh == target_wh:
         return image
     image = halve(image, count_exact_halvings(source_wh, target_wh))
-    shrink = max(image.shape[1] / target_wh[0], image.shape[0] / target_wh[1])
-    if shrink == 1:
+    if (image.shape[1], image.shape[0]) == target_wh:
         return image
+    shrink = max(image.shape[1] / target_wh[0], image.shape[0] / target_wh[1])
     method = cv2.INTER_AREA if shrink > 2 else cv2.INTER_LINEAR
     return cv2.resize(image, target_wh, interpolation=method)
