@@ -11,7 +11,8 @@ from importlib import import_module
 from vision_nodes import __version__
 from vision_nodes.errors import VisionNodesError
 
-# verb -> (module with add_arguments(parser) and run(args) -> exit status, one line of help)
+# verb -> (module, one line of help); the module has add_arguments(parser) and run(args) -> exit status, or,
+# when it serves several verbs, add_VERB_arguments and run_VERB
 VERBS = {
     "demo": (
         "vision_nodes.commands.demo",
@@ -21,10 +22,10 @@ VERBS = {
     "bag": ("vision_nodes.commands.bag", "make and inspect bags"),
     "bench": ("vision_nodes.commands.bench", "measure rate, latency, CPU and memory of the graph"),
     "models": ("vision_nodes.commands.models", "list, describe and check models"),
-    "train": ("vision_nodes.commands.train", "train a network (needs the train extra)"),
-    "export": ("vision_nodes.commands.export", "checkpoint to ONNX (needs the train extra)"),
-    "quantize": ("vision_nodes.commands.quantize", "ONNX to INT8 (needs the train extra)"),
-    "verify": ("vision_nodes.commands.verify", "accuracy and speed of every precision of a model"),
+    "train": ("vision_nodes.training.cli", "train a network (needs the train extra)"),
+    "export": ("vision_nodes.export.cli", "checkpoint to ONNX (needs the train extra)"),
+    "quantize": ("vision_nodes.export.cli", "ONNX to INT8 (needs the train extra)"),
+    "verify": ("vision_nodes.export.cli", "accuracy and speed of every precision of a model"),
     "build": ("vision_nodes.commands.build", "build the TensorRT engine of a model on this GPU"),
 }
 
@@ -64,8 +65,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         sub = verbs.add_parser(verb, help=text, description=text)
         if verb == wanted:  # only the verb that runs is imported: --help stays fast
             command = import_module(module)
-            command.add_arguments(sub)
-            sub.set_defaults(run=command.run)
+            add = getattr(command, f"add_{verb}_arguments", None) or command.add_arguments
+            add(sub)
+            sub.set_defaults(run=getattr(command, f"run_{verb}", None) or command.run)
     return parser
 
 

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from vision_nodes.evaluation.preview import write_preview
+from vision_nodes.evaluation.recording import read_recording
 from vision_nodes.evaluation.report import write_report
-from vision_nodes.evaluation.score import score_bag
+from vision_nodes.evaluation.score import score_recording
 from vision_nodes.nodes.live import LiveRecording, LiveSession, running_container
 from vision_nodes.nodes.live_bag import write_results_bag
 from vision_nodes.simulation.drive import write_drive_bag
@@ -47,14 +48,14 @@ def run(args: argparse.Namespace) -> int:
         scoring = progress.add_task("score and draw", total=4)
         write_results_bag(results, drive, recording)
         progress.advance(scoring)
-        metrics = score_bag(results)
-        (args.out / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+        scores = score_recording(read_recording(results))
+        (args.out / "metrics.json").write_text(json.dumps(scores.metrics, indent=2, allow_nan=False) + "\n")
         progress.advance(scoring)
-        write_preview(results, metrics, args.out / "preview.png")
+        write_preview(scores, args.out / "preview.png")
         progress.advance(scoring)
-        write_report(results, metrics, args.out / "report.html")
+        write_report(scores, args.out / "report.html")
         progress.advance(scoring)
-    print_metrics(metrics, args.out)
+    print_metrics(scores.metrics, args.out)
     return 0
 
 

@@ -13,7 +13,7 @@ from vision_nodes.networks.nanodet import decode_boxes, locations
 
 def from_uint8(image: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 0..255."""
-    return image.permute(0, 3, 1, 2).float()
+    return image.float().permute(0, 3, 1, 2)
 
 
 class DetectionGraph(nn.Module):

@@ -102,6 +102,6 @@ class DepthExport(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See the class."""
-        log_depth, log_scale = self.network(image.permute(0, 3, 1, 2).float())
+        log_depth, log_scale = self.network(image.float().permute(0, 3, 1, 2))
         depth = torch.exp(log_depth.clamp(math.log(MIN_M), math.log(MAX_M)))
         return depth, confidence_from_scale(log_scale)

@@ -116,7 +116,7 @@ class PlaceExport(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        return self.network(image.permute(0, 3, 1, 2).float())
+        return self.network(image.float().permute(0, 3, 1, 2))
 
 
 def unit_norm(x: torch.Tensor) -> torch.Tensor:

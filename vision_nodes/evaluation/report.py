@@ -1,0 +1,193 @@
+"""A self-contained HTML report of a scored run: opens without a network, prints, follows dark and light."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from vision_nodes.evaluation.charts import confusion_chart, depth_chart, latency_chart, trajectory_chart
+from vision_nodes.evaluation.preview import (
+    depth_picture,
+    detection_picture,
+    segmentation_picture,
+    write_preview,
+)
+from vision_nodes.evaluation.score import Scores
+
+TITLES = {
+    "detection": "Detections",
+    "segmentation": "Segmentation",
+    "depth": "Depth",
+    "odometry": "Odometry",
+    "places": "Places and loop closures",
+}
+WORST = 2  # frames shown per task
+CARDS = (
+    ("", "rate_hz", "Hz, all answers of a frame"),
+    ("latency_ms", "p50", "ms latency p50"),
+    ("latency_ms", "p95", "ms latency p95"),
+    ("detection", "ap50", "detection AP50"),
+    ("segmentation", "miou", "segmentation mIoU"),
+    ("depth", "abs_rel", "depth AbsRel"),
+    ("odometry", "ate_sim3_m", "m ATE after Sim(3)"),
+    ("places", "loop_recall", "loop recall"),
+    ("places", "false_closures", "false closures"),
+)
+
+
+def write_report(scores: Scores, html: str | Path) -> None:
+    """Write the report; every picture and chart is inside the file."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
+    )
+    environment.filters["figure"] = format_figure
+    environment.filters["scalars"] = scalars
+    metrics = scores.metrics
+    text = environment.get_template("report.html.j2").render(
+        bag=scores.recording.path.name,
+        live=scores.recording.live,
+        metrics=metrics,
+        cards=_cards(metrics),
+        titles=TITLES,
+        preview=_preview(scores),
+        charts={
+            "latency": _svg(latency_chart(scores)),
+            "trajectory": _svg(trajectory_chart(scores)),
+            "confusion": _svg(confusion_chart(scores)),
+            "depth": _svg(depth_chart(scores)),
+        },
+        per_class={
+            "detection": _sorted(metrics.get("detection", {}).get("class_ap")),
+            "segmentation": _sorted(metrics.get("segmentation", {}).get("class_iou")),
+        },
+        per_class_title={"detection": "AP", "segmentation": "IoU"},
+        worst=_worst(scores),
+        provenance=_flat(metrics.get("provenance", {})),
+    )
+    Path(html).write_text(text, encoding="utf-8")
+
+
+def format_figure(value: Any) -> str:
+    """A number as a reader wants it; an en dash for what is not there."""
+    if value is None or isinstance(value, jinja2.Undefined):
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def scalars(section: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The plain figures of a task's section."""
+    plain = [(name, value) for name, value in section.items() if not isinstance(value, (dict, list, str))]
+    listed = [
+        (name, ", ".join(map(str, value))) for name, value in section.items() if isinstance(value, list)
+    ]
+    counted = [
+        (name, ", ".join(f"{key} {count}" for key, count in value.items()))
+        for name, value in section.items()
+        if isinstance(value, dict) and name == "states"
+    ]
+    return plain + listed + counted
+
+
+def _cards(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    cards = []
+    for section, name, label in CARDS:
+        value = (metrics.get(section, {}) if section else metrics).get(name)
+        if value is not None:
+            cards.append({"value": format_figure(value), "label": label})
+    return cards
+
+
+def _sorted(values: dict[str, float] | None) -> list[tuple[str, float]]:
+    return sorted(
+        ((name, value) for name, value in (values or {}).items() if value is not None),
+        key=lambda item: -item[1],
+    )
+
+
+def _worst(scores: Scores) -> dict[str, list[dict[str, str]]]:
+    """The frames with the largest errors, as the robot saw them."""
+    worst: dict[str, list[dict[str, str]]] = {}
+    masks = sorted(scores.frame_accuracy.items(), key=lambda item: item[1])[:WORST]
+    worst["segmentation"] = [
+        {"image": _jpeg(picture), "caption": f"pixel accuracy {value:.3f}"}
+        for stamp, value in masks
+        if (picture := segmentation_picture(scores, stamp)) is not None
+    ]
+    depths = sorted(
+        ((s, v["abs_rel"]) for s, v in scores.frame_depth.items() if v), key=lambda item: -item[1]
+    )[:WORST]
+    worst["depth"] = [
+        {
+            "image": _jpeg(np.concatenate([_like(image, picture), picture], axis=1)),
+            "caption": f"AbsRel {value:.3f}",
+        }
+        for stamp, value in depths
+        if (picture := depth_picture(scores, stamp)) is not None
+        and (image := scores.recording.image(stamp)) is not None
+    ]
+    misses = sorted(
+        scores.detection_frames,
+        key=lambda s: len(scores.detection_frames[s].predicted) - len(scores.detection_frames[s].truth),
+    )[:WORST]
+    worst["detection"] = [
+        {
+            "image": _jpeg(picture),
+            "caption": f"{len(scores.detection_frames[stamp].predicted)} boxes for "
+            f"{len(scores.detection_frames[stamp].truth)} true objects",
+        }
+        for stamp in misses
+        if (picture := detection_picture(scores, stamp)) is not None
+    ]
+    return worst
+
+
+def _like(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.resize(image, (other.shape[1], other.shape[0]), interpolation=cv2.INTER_AREA))
+
+
+def _preview(scores: Scores) -> str:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "preview.png"
+        write_preview(scores, path)
+        picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    return _jpeg(picture)
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(np.asarray(data).tobytes()).decode()
+
+
+def _svg(figure: Figure | None) -> Markup | None:
+    if figure is None:
+        return None
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": "vision_nodes", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return Markup(text[text.index("<svg") :])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{name}.")
+        elif value not in ("", None):
+            rows.append((prefix + name, str(value)))
+    return rows
