@@ -36,7 +36,19 @@ def test_halvings_never_pass_the_target(w, h, tw, th):
 
 
 @pytest.mark.parametrize(
-    "target_wh", [(640, 480), (416, 416), (320, 240), (213, 160), (224, 100), (60, 300), (700, 500)]
+    "target_wh",
+    [
+        (640, 480),
+        (416, 416),
+        (320, 240),
+        (213, 160),
+        (224, 100),
+        (60, 300),
+        (700, 500),
+        (640, 700),
+        (640, 300),
+        (320, 480),
+    ],
 )
 @pytest.mark.parametrize("source_wh", [(640, 480), (641, 479)])
 def test_things_stay_where_the_map_says(source_wh, target_wh):
