@@ -44,6 +44,7 @@ def resample(image: np.ndarray, target_wh: tuple[int, int]) -> np.ndarray:
     image = halve(image, count_exact_halvings(source_wh, target_wh))
     if (image.shape[1], image.shape[0]) == target_wh:
         return image
-    shrink = max(image.shape[1] / target_wh[0], image.shape[0] / target_wh[1])
-    method = cv2.INTER_AREA if shrink > 2 else cv2.INTER_LINEAR
+    shrinks = (image.shape[1] / target_wh[0], image.shape[0] / target_wh[1])
+    # OpenCV's area method shifts the picture when one side grows.
+    method = cv2.INTER_AREA if max(shrinks) > 2 and min(shrinks) >= 1 else cv2.INTER_LINEAR
     return cv2.resize(image, target_wh, interpolation=method)
