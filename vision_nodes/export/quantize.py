@@ -1,0 +1,205 @@
+"""FP32 ONNX to explicit INT8 (Q/DQ) in the placement that TensorRT fuses.
+
+Symmetric int8, per channel on weights, Conv / ConvTranspose / Gemm / MatMul only, no Q/DQ between a
+convolution and its ReLU, no quantized bias, weights stored as int8 (NVIDIA/TensorRT#1992). The calibration
+method is the one that scores best on the task's metric, and layers that cost most stay in float32.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from vision_nodes.errors import ModelError
+from vision_nodes.export.onnx import onnx_session, write_onnx
+
+OPERATORS = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
+logger = logging.getLogger(__name__)
+METHODS = {
+    "minmax": (CalibrationMethod.MinMax, {}),
+    "percentile": (CalibrationMethod.Percentile, {"CalibPercentile": 99.999}),
+}
+MIN_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What was chosen: the calibration method and the layers left in float32."""
+
+    method: str = "minmax"
+    excluded: tuple[str, ...] = field(default=())
+
+
+class _Images(CalibrationDataReader):
+    """Feeds uint8 pictures one by one."""
+
+    def __init__(self, images: list[np.ndarray]) -> None:
+        self._left: Iterator[np.ndarray] = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._left, None)
+        return None if image is None else {"image": image[None]}
+
+
+def check_calibration(images: list[np.ndarray]) -> None:
+    """Raises ModelError for a set that cannot calibrate: too small, or without contrast."""
+    if len(images) < MIN_IMAGES:
+        raise ModelError(
+            f"at least {MIN_IMAGES} calibration pictures", str(len(images)), "give more pictures"
+        )
+    if max(float(image.std()) for image in images) < 4:
+        raise ModelError(
+            "calibration pictures with contrast", "all of one colour", "give real camera pictures"
+        )
+
+
+def quantize(source: Path, target: Path, images: list[np.ndarray], recipe: Recipe) -> None:
+    """Write the Q/DQ file of `source` for one recipe.
+
+    Args:
+        images: (H, W, 3) uint8 RGB of the input size.
+
+    Raises:
+        ModelError: the calibration set is unusable.
+    """
+    check_calibration(images)
+    method, options = METHODS[recipe.method]
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.onnx"
+        onnx.save(without_half_casts(onnx.load(source)), plain)
+        quantized = Path(folder) / "quantized.onnx"
+        quantize_static(
+            plain,
+            quantized,
+            _Images(images),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=OPERATORS,
+            nodes_to_exclude=list(recipe.excluded),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=method,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "AddQDQPairToWeight": False,
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": OPERATORS,
+                **options,
+            },
+        )
+        write_onnx(onnx.load(quantized), target)
+
+
+def without_half_casts(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Undo `store_weights_as_half`: the quantizer must see float32 initialisers."""
+    halves = {tensor.name: tensor for tensor in model.graph.initializer}
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in halves]
+    for node in casts:
+        tensor = halves[node.input[0]]
+        value = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(value, node.output[0]))
+        model.graph.node.remove(node)
+    return model
+
+
+def sensitive_layers(source: Path, images: list[np.ndarray], method: str, count: int) -> list[str]:
+    """The `count` convolutions whose inputs survive int8 worst, worst first.
+
+    Compares every convolution's input with its fake-quantized self, at the scale that `method` found:
+    signal-to-noise in dB, lowest first.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "all.onnx"
+        quantize(source, target, images, Recipe(method))
+        scales = _input_scales(onnx.load(target))
+        model = without_half_casts(onnx.load(source))
+        wanted = sorted({tensor for tensor, _ in scales.values()})
+        kinds = {tensor.name for tensor in model.graph.output}
+        for name in wanted:
+            if name not in kinds:
+                model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+        session = onnx_session(model.SerializeToString())
+        noise: dict[str, list[float]] = {node: [] for node in scales}
+        for image in images[:4]:
+            values = dict(zip(wanted, session.run(wanted, {"image": image[None]})))
+            for node, (tensor, scale) in scales.items():
+                noise[node].append(_signal_to_noise_db(values[tensor], scale))
+    ranked = sorted(noise, key=lambda node: float(np.mean(noise[node])))
+    return ranked[:count]
+
+
+def _input_scales(model: onnx.ModelProto) -> dict[str, tuple[str, float]]:
+    """Quantized node -> (its input tensor's name in the float graph, the scale)."""
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    producers = {output: node for node in model.graph.node for output in node.output}
+    scales = {}
+    for node in model.graph.node:
+        dequantize = producers.get(node.input[0]) if node.op_type in OPERATORS else None
+        if dequantize is not None and dequantize.op_type == "DequantizeLinear":
+            quantized = producers[dequantize.input[0]]
+            scales[node.name] = (quantized.input[0], float(constants[quantized.input[1]]))
+    return scales
+
+
+def _signal_to_noise_db(value: np.ndarray, scale: float) -> float:
+    rounded = np.clip(np.rint(value / scale), -128, 127) * scale
+    noise = float(np.square(value - rounded).mean()) + 1e-20
+    return 10 * float(np.log10((float(np.square(value).mean()) + 1e-20) / noise))
+
+
+def fed_by_concat(source: Path) -> tuple[str, ...]:
+    """Convolutions whose input is a Concat, directly.
+
+    OpenVINO 2026.4 computes some of them wrongly once their weights are int8 (GhostPAN's: class scores off
+    by 0.5 while ONNX Runtime agrees with float); whether a model is hit shows in its score.
+    """
+    model = onnx.load(source)
+    concats = {output for node in model.graph.node if node.op_type == "Concat" for output in node.output}
+    return tuple(n.name for n in model.graph.node if n.op_type in OPERATORS and n.input[0] in concats)
+
+
+def choose_recipe(
+    source: Path, images: list[np.ndarray], score: Callable[[Path], float], floor: float
+) -> tuple[Recipe, float]:
+    """The first recipe that scores `floor`, else the best: calibration methods, then layers kept in float32.
+
+    Args:
+        score: metric of a quantized file in the runtime that will serve it, higher is better.
+    """
+    concat = fed_by_concat(source)
+    recipes = [Recipe("minmax"), Recipe("percentile"), Recipe("minmax", concat), Recipe("percentile", concat)]
+    best, chosen = -np.inf, recipes[0]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "trial.onnx"
+
+        def attempt(recipe: Recipe) -> None:
+            nonlocal best, chosen
+            quantize(source, target, images, recipe)
+            value = score(target)
+            logger.info("%s, %d layers in float32: %.4f", recipe.method, len(recipe.excluded), value)
+            if value > best:
+                best, chosen = value, recipe
+
+        for recipe in recipes if concat else recipes[:2]:
+            if best < floor:
+                attempt(recipe)
+        ranked = sensitive_layers(source, images, chosen.method, 16) if best < floor else []
+        base = chosen.excluded
+        for count in (2, 4, 8, 16):
+            if best < floor:
+                attempt(Recipe(chosen.method, tuple(dict.fromkeys((*base, *ranked[:count])))))
+    return chosen, best
