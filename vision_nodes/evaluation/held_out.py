@@ -48,7 +48,8 @@ def score_place(engine: Engine, data: Path) -> dict[str, float]:
     for name in ("vpr_corridor", "vpr_gardenspoint_thumbs"):
         ways = read_traverses(data / "sequences" / name)
         queries, references = (
-            np.stack([describe(read_frame(path)) for path in side]) for side in (ways.queries, ways.references)
+            np.stack([describe(read_frame(path)) for path in side])
+            for side in (ways.queries, ways.references)
         )
         figures[f"recall_at_1_{name}"] = recall_at_1(queries, references, ways.right)
     kitchen = data / "sequences" / "7scenes_redkitchen_seq01"

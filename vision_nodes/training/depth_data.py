@@ -30,7 +30,7 @@ HEIGHTS_M = {
     "wine glass": (0.2, 1.5), "tv": (0.5, 0.0), "laptop": (0.24, 0.0), "refrigerator": (1.7, 1.5),
     "microwave": (0.3, 0.0), "oven": (0.85, 0.0), "toilet": (0.7, 0.9), "couch": (0.85, 0.0),
     "suitcase": (0.6, 1.0), "fire hydrant": (0.75, 1.0), "stop sign": (0.75, 0.8), "traffic light": (0.9, 1.5),
-    "horse": (1.6, 0.6), "bench": (0.85, 0.0),
+    "bench": (0.85, 0.0),
 }  # fmt: skip
 
 
@@ -117,10 +117,8 @@ class SizedThings(Dataset[Sample]):
         rows = []
         for name, (left, top, w, h) in self.things[number]:
             depth = FX_CANONICAL * HEIGHTS_M[name][0] / (h * 256 / width) / zoom
-            box = (
-                np.array([left, top, left + w, top + h]) / (width, height) * 2 - np.tile((x, y), 2) * 2
-            ) / 2
-            box = box.reshape(2, 2) * zoom
+            corners = np.array([[left, top], [left + w, top + h]]) / (width, height)
+            box = (corners - (x, y)) * zoom
             if (box >= 0).all() and (box <= 1).all():
                 rows.append((*box.ravel(), depth))
         rows = [rows[i] for i in rng.permutation(len(rows))[:MAX_BOXES]]
