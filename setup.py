@@ -47,6 +47,7 @@ setup(
     version=read_version(),
     description="Detections, masks, metric depth, odometry and place matches from one camera, as ROS 2 nodes.",
     license="Apache-2.0",
+    python_requires=">=3.10",
     author="vision_nodes maintainers",
     author_email="maintainers@vision-nodes.example",
     packages=find_namespace_packages(include=[PACKAGE, f"{PACKAGE}.*"], exclude=["*.__pycache__"]),

@@ -182,3 +182,10 @@ def test_colcon_sees_all_packages_and_files():
         for path in (ROOT / directory).rglob(pattern):
             relative = path.relative_to(ROOT)
             assert files[relative.as_posix()] == f"share/vision_nodes/{relative.parent.as_posix()}"
+
+
+def test_project_table_leaves_requires_python_to_setup_py():
+    """setuptools 61 to 70 turn the table's value into an object that colcon cannot read back (seen under Jazzy's 68)."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert not re.search(r"^requires-python\s*=", text, re.MULTILINE)
+    assert metadata.metadata("vision_nodes")["Requires-Python"] == ">=3.10"
