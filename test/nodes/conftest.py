@@ -33,7 +33,9 @@ class Recording:
 
     def __init__(self) -> None:
         self.make = _MessageFactory()
-        self.messages: list[tuple[str, Any, int]] = [("/tf_static", self.make.static_transform(START_NS), START_NS)]
+        self.messages: list[tuple[str, Any, int]] = [
+            ("/tf_static", self.make.static_transform(START_NS), START_NS)
+        ]
 
     def stamp(self, i: int) -> int:
         return START_NS + i * FRAME_NS

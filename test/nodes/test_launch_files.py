@@ -54,7 +54,9 @@ def resolve(arguments: dict[str, str]) -> list[Any]:
     return module._nodes(context)
 
 
-@pytest.mark.skipif(not HAVE_LAUNCH, reason="launch_ros is not importable (it comes with ROS, not from the index)")
+@pytest.mark.skipif(
+    not HAVE_LAUNCH, reason="launch_ros is not importable (it comes with ROS, not from the index)"
+)
 class TestWithLaunch:
     def test_arguments_are_those_of_the_readme(self) -> None:
         from launch.actions import DeclareLaunchArgument
@@ -81,7 +83,9 @@ class TestWithLaunch:
 
 def test_rviz_shows_all_five_answers_with_the_publishers_qos() -> None:
     config = yaml.safe_load((LAUNCH / "rviz" / "pipeline.rviz").read_text())
-    topics = {d["Topic"]["Value"]: d["Topic"] for d in config["Visualization Manager"]["Displays"] if "Topic" in d}
+    topics = {
+        d["Topic"]["Value"]: d["Topic"] for d in config["Visualization Manager"]["Displays"] if "Topic" in d
+    }
     assert {
         "detection_node/overlay",
         "segmentation_node/overlay",

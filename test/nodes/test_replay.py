@@ -20,15 +20,24 @@ from vision_nodes.nodes.replay import ReplaySummary, replay
 from vision_nodes.resources import resource_directories
 
 HERE = {manifest.name for manifest in list_models()}
-ALL_TASKS = [t for t in ("detection", "segmentation", "depth", "odometry", "place") if t == "odometry" or t in HERE]
-RESULT_TOPIC = {"detection": "/detections", "segmentation": "/segmentation/mask", "depth": "/depth/image", "odometry": "/odometry/state"}
+ALL_TASKS = [
+    t for t in ("detection", "segmentation", "depth", "odometry", "place") if t == "odometry" or t in HERE
+]
+RESULT_TOPIC = {
+    "detection": "/detections",
+    "segmentation": "/segmentation/mask",
+    "depth": "/depth/image",
+    "odometry": "/odometry/state",
+}
 
 
 def topics_of(bag: Path) -> Counter[str]:
     return Counter(message.topic for message in BagReader(bag).messages())
 
 
-def run(recording: Any, tmp_path: Path, tasks: tuple[str, ...] = ("odometry",), **options: Any) -> ReplaySummary:
+def run(
+    recording: Any, tmp_path: Path, tasks: tuple[str, ...] = ("odometry",), **options: Any
+) -> ReplaySummary:
     return replay(recording.write(tmp_path / "in.mcap"), tmp_path / "out.mcap", tasks=tasks, **options)
 
 
@@ -108,10 +117,14 @@ def test_resolution_changing_in_mid_stream_goes_on(recording: Any, tmp_path: Pat
         if i < 3:
             recording.add(i)
             continue
-        image = recording.make.image(recording.stamp(i), "camera_optical_frame", np.full((120, 160, 3), 90, np.uint8))
+        image = recording.make.image(
+            recording.stamp(i), "camera_optical_frame", np.full((120, 160, 3), 90, np.uint8)
+        )
         K = recording.info(i).k / 2
         K[8] = 1
-        recording.add(i, image=image, info=spoil(recording.info(i), width=160, height=120, k=K, p=np.zeros(12)))
+        recording.add(
+            i, image=image, info=spoil(recording.info(i), width=160, height=120, k=K, p=np.zeros(12))
+        )
     summary = run(recording, tmp_path)
     assert summary.processed == 6
     assert all(counts.get("failed", 0) == 0 for counts in summary.counts.values())
@@ -155,7 +168,9 @@ def test_missing_extrinsics_are_said_never_identity(recording: Any, tmp_path: Pa
     assert "base_frame" in " ".join(v.value for v in states[0].status[0].values)
 
 
-def test_a_bag_cut_off_in_the_middle_keeps_what_was_read(good_bag: Callable[[int], Path], tmp_path: Path) -> None:
+def test_a_bag_cut_off_in_the_middle_keeps_what_was_read(
+    good_bag: Callable[[int], Path], tmp_path: Path
+) -> None:
     data = good_bag(12).read_bytes()
     (tmp_path / "cut.mcap").write_bytes(data[: len(data) * 3 // 4])
     summary = replay(tmp_path / "cut.mcap", tmp_path / "out.mcap", tasks=["odometry"])

@@ -48,6 +48,9 @@ class EngineNode(TaskNode):
         engine = self.engine
         if engine is not None:
             values.update(
-                model=engine.manifest.name, precision=engine.precision, backend=engine.backend, engine=engine.state
+                model=engine.manifest.name,
+                precision=engine.precision,
+                backend=engine.backend,
+                engine=engine.state,
             )
         return values

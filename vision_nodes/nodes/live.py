@@ -37,6 +37,7 @@ from vision_nodes.errors import EngineError
 from vision_nodes.nodes.base import LATCHED
 from vision_nodes.nodes.container import TASKS
 from vision_nodes.nodes.transforms import STATIC_QOS
+from vision_nodes.resources import find_resource
 
 RESULT_TYPES: dict[str, type] = {
     "/detections": Detection2DArray,
@@ -70,6 +71,15 @@ class LiveRecording:
     start_s: float = 0.0  # from process start to all nodes active
 
 
+def shared_memory_environment() -> dict[str, str]:
+    """Environment that gives Fast DDS a segment that holds images; both sides of a topic need it.
+
+    With the default segment of half a megabyte most best-effort images between processes are lost.
+    """
+    profile = find_resource("launch", "fastdds_shm.xml")
+    return {"FASTRTPS_DEFAULT_PROFILES_FILE": str(profile)}
+
+
 @contextmanager
 def running_container(
     tasks: Sequence[str] = TASKS, parameters: Sequence[str] = (), log: Path | None = None
@@ -85,7 +95,8 @@ def running_container(
     for assignment in (f"vision_nodes_container:tasks:={','.join(tasks)}", *parameters):
         command += ["-p", assignment]
     output = log.open("wb") if log else subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ})
+    environment = {**shared_memory_environment(), **os.environ}
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
         yield process
     finally:
@@ -103,12 +114,14 @@ class LiveSession:
     """A node that is camera and recorder at once; a context manager."""
 
     def __init__(self, tasks: Sequence[str] = TASKS) -> None:
+        for name, value in shared_memory_environment().items():
+            os.environ.setdefault(name, value)  # read by the middleware when the first node is made
         self._context = rclpy.Context()
         rclpy.init(context=self._context, args=[])
         self.node = rclpy.create_node("vision_nodes_live", context=self._context)
         self.recording = LiveRecording()
         self._expected = {"preprocess_node", *(f"{task}_node" for task in tasks)}
-        self._active: dict[str, bool] = {}
+        self.statuses: dict[str, dict[str, str]] = {}  # node -> its last diagnostics
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         for topic, msgtype in RESULT_TYPES.items():
@@ -140,7 +153,7 @@ class LiveSession:
             if topic == "/diagnostics":
                 for status in deserialize_message(data, DiagnosticArray).status:
                     values = {pair.key: pair.value for pair in status.values}
-                    self._active[status.name.split("/")[-1]] = values.get("active") == "True"
+                    self.statuses[status.name.split("/")[-1]] = values
 
         return record
 
@@ -152,7 +165,9 @@ class LiveSession:
         """
         begin = time.monotonic()
         while True:
-            missing = sorted(name for name in self._expected if not self._active.get(name))
+            missing = sorted(
+                name for name in self._expected if self.statuses.get(name, {}).get("active") != "True"
+            )
             if not missing:
                 self.recording.start_s = time.monotonic() - begin
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from vision_nodes.messages.to_ros import (
     transform_to_ros,
 )
 from vision_nodes.nodes.extrinsics import Extrinsics, ExtrinsicSettings
+from vision_nodes.nodes.parameters import declare_settings
 from vision_nodes.nodes.spin import run_node
 from vision_nodes.nodes.task_node import TaskNode
 from vision_nodes.nodes.trajectory import BoundedTrajectory
@@ -37,6 +38,9 @@ from vision_nodes.odometry.visual_odometry import VisualOdometry
 from vision_nodes.preprocess.frame import Frame
 
 EstimateConsumer = Callable[[Frame, OdometryEstimate], None]
+
+
+PATH_PERIOD_NS = 1_000_000_000  # a path of 1000 poses costs 7 ms to serialize
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class OdometryNode(TaskNode):
     ) -> None:
         super().__init__("odometry_node", OdometryNodeSettings, **options)
         self.consumers: list[EstimateConsumer] = []
+        self._odometry_settings = declare_settings(self, OdometrySettings, "odometry.")
         self._buffer, self._lock_step = buffer, lock_step
         self._odometry: VisualOdometry | None = None
         self._depth_subscriptions: list[Any] = []
@@ -66,13 +71,13 @@ class OdometryNode(TaskNode):
     def open_task(self) -> None:
         """Start the estimator (its solver is a process of its own) and create the outputs."""
         self._extrinsics = Extrinsics(self, self.settings, self._buffer)
-        self._odometry = VisualOdometry(OdometrySettings(lock_step=self._lock_step))
+        self._odometry = VisualOdometry(replace(self._odometry_settings, lock_step=self._lock_step))
         self._placed = False
         self._odom = self.output(Odometry, "odometry")
         self._state = self.output(DiagnosticArray, "odometry/state")
         self._tf = self.output(TFMessage, "/tf", DYNAMIC_QOS)
         self._path = self.output(Path, "path")
-        self._trajectory = BoundedTrajectory()
+        self._trajectory, self._path_ns = BoundedTrajectory(), -PATH_PERIOD_NS
         self._reset_service = self.create_service(Trigger, "~/reset", self._on_reset)
 
     def close_task(self) -> None:
@@ -131,7 +136,9 @@ class OdometryNode(TaskNode):
         self._odom.publish(odometry_to_ros(T_odom_base, covariance, header, child))
         if self.settings.publish_tf:
             self._tf.publish(as_tf_message(transform_to_ros(T_odom_base, header, child)))
-        if self._trajectory.add(estimate.stamp_ns, T_odom_base):
+        self._trajectory.add(estimate.stamp_ns, T_odom_base)
+        if estimate.stamp_ns - self._path_ns >= PATH_PERIOD_NS or estimate.stamp_ns < self._path_ns:
+            self._path_ns = estimate.stamp_ns
             self._path.publish(path_to_ros(self._trajectory.poses(), header))
 
     def process_now(self, frame: Frame) -> None:

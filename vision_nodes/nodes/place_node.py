@@ -13,7 +13,7 @@ from vision_msgs.msg import Classification
 from visualization_msgs.msg import MarkerArray
 
 from vision_nodes.camera.transforms import invert
-from vision_nodes.config import setting
+from vision_nodes.config import replace_checked, setting
 from vision_nodes.datatypes import OdometryEstimate, PlaceResult
 from vision_nodes.errors import FrameError
 from vision_nodes.messages.to_ros import (
@@ -26,6 +26,7 @@ from vision_nodes.messages.to_ros import (
 from vision_nodes.nodes.base import Sink
 from vision_nodes.nodes.engine_node import EngineNode, EngineSettings
 from vision_nodes.nodes.extrinsics import Extrinsics, ExtrinsicSettings
+from vision_nodes.nodes.parameters import declare_settings
 from vision_nodes.nodes.pose_subscription import PoseSubscription
 from vision_nodes.nodes.spin import run_node
 from vision_nodes.nodes.task_node import TaskNode
@@ -33,7 +34,7 @@ from vision_nodes.nodes.transforms import DYNAMIC_QOS, TransformBuffer, as_tf_me
 from vision_nodes.nodes.worker import Worker
 from vision_nodes.overlay import draw_place_match
 from vision_nodes.places.recogniser import PlaceRecogniser
-from vision_nodes.places.settings import GraphSettings, PlaceSettings
+from vision_nodes.places.settings import PlaceSettings
 from vision_nodes.preprocess.frame import Frame
 from vision_nodes.tasks.runners import DescriptorExtractor
 
@@ -61,6 +62,7 @@ class PlaceNode(EngineNode):
         **options: Any,
     ) -> None:
         super().__init__("place_node", PlaceNodeSettings, sink=sink, **options)
+        self._place_settings = declare_settings(self, PlaceSettings, "places.")
         self._buffer, self._lock_step = buffer, lock_step
         self._recogniser: PlaceRecogniser | None = None
         self._poses: PoseSubscription | None = None
@@ -73,8 +75,9 @@ class PlaceNode(EngineNode):
         super().open_task()
         self._descriptor = DescriptorExtractor(self.engine)
         self._recogniser = PlaceRecogniser(
-            PlaceSettings(
-                descriptor_model=self._descriptor.model, graph=GraphSettings(lock_step=self._lock_step)
+            replace_checked(
+                self._place_settings,
+                {"descriptor_model": self._descriptor.model, "lock_step": self._lock_step},
             )
         )
         self._extrinsics = Extrinsics(self, self.settings, self._buffer)
