@@ -18,7 +18,7 @@ import numpy as np
 from vision_nodes.odometry.bundle_adjustment import BundleProblem, BundleSolution, solve_bundle
 
 LOGGER = logging.getLogger(__name__)
-WAIT_S = 20.0  # a solve takes 0.1 s; beyond this the worker is considered dead
+WAIT_S = 120.0  # a solve takes 0.1 s; even on an overloaded machine the worker counts as dead after this
 
 
 class BundleWorker:

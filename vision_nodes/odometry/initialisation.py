@@ -16,7 +16,7 @@ from vision_nodes.odometry.settings import OdometrySettings
 
 EPIPOLAR_PX = 1.0
 MAX_REPROJECTION_PX = 2.0
-MIN_PARALLAX_DEG = 0.6  # median over the first points; one degree at 2 m is a 3.5 cm step
+MIN_PARALLAX_DEG = 0.35  # median over the first points; the window refines them as the baseline grows
 AMBIGUOUS = 0.8  # the second-best motion must explain fewer points than this share of the best
 
 
@@ -79,7 +79,7 @@ def _motions(xy_a: np.ndarray, xy_b: np.ndarray, K: np.ndarray) -> tuple[list[np
     """Candidate T_b_a of unit baseline and (N,) bool inliers of the model that fits better."""
     cv2.setRNGSeed(len(xy_a))  # the same input gives the same map
     a, b = xy_a.astype(np.float64), xy_b.astype(np.float64)
-    method = dict(method=cv2.USAC_MAGSAC, maxIters=2000)
+    method = {"method": cv2.USAC_MAGSAC, "maxIters": 2000}
     E, inliers_E = cv2.findEssentialMat(a, b, K, prob=0.9999, threshold=EPIPOLAR_PX, **method)
     H, inliers_H = cv2.findHomography(
         a, b, cv2.USAC_MAGSAC, EPIPOLAR_PX * 1.5, maxIters=2000, confidence=0.9999

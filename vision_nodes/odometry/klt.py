@@ -14,6 +14,7 @@ from vision_nodes.odometry.settings import OdometrySettings
 
 CELL_PX = 16  # one corner per cell at most
 MIN_CORNER = 2e-5  # smallest structure-tensor eigenvalue accepted: above sensor noise in the dark
+RELATIVE_CORNER = 0.005  # of the strongest corner in the image
 LK_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.02)
 
 
@@ -73,11 +74,14 @@ def follow(
         return np.zeros((0, 2), np.float32), np.zeros(0, bool)
     levels = settings.pyramid_levels if levels is None else levels
     size = (settings.window_px, settings.window_px)
-    options = dict(winSize=size, maxLevel=levels, criteria=LK_CRITERIA, flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
+    options = {"winSize": size, "criteria": LK_CRITERIA, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
     start = np.ascontiguousarray(xy, dtype=np.float32)
     guess = np.ascontiguousarray(guess_xy, dtype=np.float32).copy()
-    there, found, _ = cv2.calcOpticalFlowPyrLK(image_from, image_to, start, guess, **options)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(image_to, image_from, there, start.copy(), **options)
+    there, found, _ = cv2.calcOpticalFlowPyrLK(image_from, image_to, start, guess, maxLevel=levels, **options)
+    # The way back starts at its goal, so that two levels are enough: a wrong match drifts off all the same.
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(
+        image_to, image_from, there, start.copy(), maxLevel=min(levels, 1), **options
+    )
     distance = np.linalg.norm(back - start, axis=1)
     good = (found.ravel() == 1) & (returned.ravel() == 1) & (distance < settings.forward_backward_px)
     height, width = image_to.shape
@@ -169,7 +173,7 @@ def spread_corners(image: np.ndarray, occupied_xy: np.ndarray, wanted: int) -> n
     strength = cells[np.arange(len(cells)), best]
     y, x = np.divmod(np.arange(len(cells)), columns)
     xy = np.stack([x * CELL_PX + best % CELL_PX, y * CELL_PX + best // CELL_PX], 1) + border
-    strong = strength > max(MIN_CORNER, 0.002 * float(strength.max()))
+    strong = strength > max(MIN_CORNER, RELATIVE_CORNER * float(strength.max()))
     xy, strength = xy[strong].astype(np.float32), strength[strong]
     order = _spread_order(xy, strength, occupied_xy, image.shape)
     return xy[order[:wanted]]
@@ -198,7 +202,7 @@ def _spread_order(
 def global_shift(image_from: np.ndarray, image_to: np.ndarray) -> np.ndarray:
     """(2,) float32 px: the shift that best lays `image_from` over `image_to` (phase correlation)."""
     factor = max(image_from.shape) / 160
-    small_wh = (int(round(image_from.shape[1] / factor)), int(round(image_from.shape[0] / factor)))
+    small_wh = (round(image_from.shape[1] / factor), round(image_from.shape[0] / factor))
     small = [
         cv2.resize(i, small_wh, interpolation=cv2.INTER_AREA).astype(np.float32)
         for i in (image_from, image_to)

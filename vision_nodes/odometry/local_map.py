@@ -10,7 +10,7 @@ from vision_nodes.odometry.bundle_adjustment import BundleProblem, BundleSolutio
 from vision_nodes.odometry.geometry import invert, orthonormalise, transform
 from vision_nodes.odometry.settings import OdometrySettings
 
-OUTLIER_CHI2 = 9.21  # 99 % of a two-dimensional Gaussian
+OUTLIER_CHI2 = 16.0  # as in tracking
 MAX_FIXED = 8  # keyframes outside the window that hold it in place
 
 
@@ -147,8 +147,8 @@ class LocalMap:
             return None
         T_cam_odom = invert(np.stack([self.keyframes[int(k)].T_odom_cam for k in keyframe_ids]))
         problem = BundleProblem(
-            K, T_cam_odom, fixed, self.points[used], cameras[keep], number[rows[keep]],
-            xy[keep].astype(np.float64), self.settings.pixel_sigma,
+            K, T_cam_odom, fixed, self.points[used], cameras[keep].astype(np.int32), number[rows[keep]].astype(np.int32),
+            xy[keep], self.settings.pixel_sigma,
         )  # fmt: skip
         return Window(problem, keyframe_ids, self.ids[used], self.version)
 

@@ -6,16 +6,17 @@ import numpy as np
 
 from vision_nodes.odometry.geometry import bearings, invert, project, transform, triangulate
 from vision_nodes.odometry.initialisation import parallax_deg
-from vision_nodes.odometry.klt import Tracks, follow
+from vision_nodes.odometry.klt import Tracks
 from vision_nodes.odometry.local_map import LocalMap
+from vision_nodes.odometry.patches import TILE, PatchQuery, cut_patches, match_patches, patch_affine
 from vision_nodes.odometry.settings import OdometrySettings
 
 MAX_REPROJECTION_PX = 2.0
 REOBSERVE_PX = 10.0  # how far from its projection an old landmark is searched for
-REOBSERVE_KEYFRAMES = 4  # images matched per keyframe: bounds the cost
+DRIFT_PX = 1.5  # a larger difference is another point, not drift
+MAX_REOBSERVED = 250  # bounds the cost
 MIN_VIEW_COSINE = 0.9  # a patch looks the same within about 25 degrees
 MIN_CORRELATION = 0.8
-PATCH = 5  # half width of the patch whose correlation confirms a match, px
 
 
 def triangulate_tracks(
@@ -46,7 +47,7 @@ def triangulate_tracks(
 def reobserve(
     local_map: LocalMap, tracks: Tracks, image: np.ndarray, T_odom_cam: np.ndarray, K: np.ndarray
 ) -> Tracks:
-    """Find landmarks that should be in view but are not tracked, by LK from an older keyframe's patch.
+    """Find landmarks that should be in view but are not tracked, from the patch of an older keyframe.
 
     This ties a revisited place to its old landmarks and stops drift there.
 
@@ -57,23 +58,52 @@ def reobserve(
         New tracks with the landmarks' old ids.
     """
     rows, projected = _expected(local_map, tracks, image.shape, T_odom_cam, K)
-    if len(rows) < 8:
-        return Tracks.empty()
     source, source_xy = _best_views(local_map, rows, T_odom_cam[:3, 3])
-    owners, counts = np.unique(source[source >= 0], return_counts=True)
-    found = Tracks.empty()
-    for keyframe_id in owners[np.argsort(-counts, kind="stable")][:REOBSERVE_KEYFRAMES]:
-        mine = source == keyframe_id
+    seen = np.flatnonzero(source >= 0)
+    if len(seen) > MAX_REOBSERVED:  # evenly over all of them, not only the oldest
+        seen = seen[np.linspace(0, len(seen) - 1, MAX_REOBSERVED).astype(int)]
+    found = Tracks(local_map.ids[rows[seen]], projected[seen], source[seen], source_xy[seen])
+    xy, correlation = align(local_map, found, image, T_odom_cam, K)
+    good = (correlation > MIN_CORRELATION) & (np.linalg.norm(xy - found.xy, axis=1) < REOBSERVE_PX)
+    found.xy = xy
+    return found.select(good)
+
+
+def remove_drift(
+    local_map: LocalMap, tracks: Tracks, image: np.ndarray, T_odom_cam: np.ndarray, K: np.ndarray
+) -> int:
+    """Align the tracks in `image` with the keyframes that saw them first; returns how many moved."""
+    chosen = np.flatnonzero(np.isin(tracks.keyframe_ids, list(local_map.keyframes)))
+    xy, correlation = align(local_map, tracks.select(chosen), image, T_odom_cam, K)
+    moved = np.linalg.norm(xy - tracks.xy[chosen], axis=1)
+    good = (correlation > MIN_CORRELATION) & (moved < DRIFT_PX)
+    tracks.xy[chosen[good]] = xy[good]
+    return int(good.sum())
+
+
+def align(
+    local_map: LocalMap, tracks: Tracks, image: np.ndarray, T_odom_cam: np.ndarray, K: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Look for each track near `tracks.xy` with the patch of its keyframe.
+
+    Returns:
+        (N, 2) px and (N,) correlation.
+    """
+    n = len(tracks)
+    patches, centres = np.zeros((n, TILE, TILE), np.uint8), np.zeros((n, 2), np.float32)
+    T_cam_ref, depth = np.tile(np.eye(4), (n, 1, 1)), np.ones(n)
+    rows = local_map.rows(tracks.ids)
+    for keyframe_id in np.unique(tracks.keyframe_ids):
+        mine = np.flatnonzero(tracks.keyframe_ids == keyframe_id)
         keyframe = local_map.keyframes[int(keyframe_id)]
-        xy, good = follow(
-            keyframe.image, image, source_xy[mine], projected[mine], local_map.settings, levels=1
-        )
-        good &= np.linalg.norm(xy - projected[mine], axis=1) < REOBSERVE_PX
-        good &= patch_correlation(keyframe.image, source_xy[mine], image, xy) > MIN_CORRELATION
-        ids = local_map.ids[rows[mine][good]]
-        owner = np.full(len(ids), keyframe_id, np.int64)
-        found = found.extend(Tracks(ids, xy[good], owner, source_xy[mine][good]))
-    return found
+        patches[mine], centres[mine] = cut_patches(keyframe.image, tracks.keyframe_xy[mine])
+        T_cam_ref[mine] = invert(T_odom_cam) @ keyframe.T_odom_cam
+        z = transform(invert(keyframe.T_odom_cam), local_map.points[rows[mine]])[:, 2]
+        known = (rows[mine] >= 0) & (z > 0)
+        typical = float(np.median(z[known])) if known.any() else 1.0
+        depth[mine] = np.where(known, z, typical)
+    affine = patch_affine(T_cam_ref, tracks.keyframe_xy, depth, K)
+    return match_patches(image, PatchQuery(patches, centres, affine, tracks.xy.astype(np.float64)))
 
 
 def _expected(
@@ -110,20 +140,3 @@ def _best_views(local_map: LocalMap, rows: np.ndarray, centre: np.ndarray) -> tu
         better = (keyframe.ids[at] == local_map.ids[rows]) & (similar > score)
         best[better], best_xy[better], score[better] = keyframe.id, keyframe.xy[at[better]], similar[better]
     return best, best_xy
-
-
-def patch_correlation(
-    image_a: np.ndarray, xy_a: np.ndarray, image_b: np.ndarray, xy_b: np.ndarray
-) -> np.ndarray:
-    """(N,) zero-mean normalised correlation of the patches around two sets of points, in [-1, 1]."""
-
-    def patches(image: np.ndarray, xy: np.ndarray) -> np.ndarray:
-        offsets = np.arange(-PATCH, PATCH + 1)
-        x = np.clip(np.round(xy[:, 0]).astype(int), PATCH, image.shape[1] - PATCH - 1)
-        y = np.clip(np.round(xy[:, 1]).astype(int), PATCH, image.shape[0] - PATCH - 1)
-        cut = image[y[:, None, None] + offsets[:, None], x[:, None, None] + offsets].astype(np.float64)
-        cut = cut.reshape(len(xy), -1)
-        cut -= cut.mean(1, keepdims=True)
-        return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-9)
-
-    return (patches(image_a, xy_a) * patches(image_b, xy_b)).sum(1)

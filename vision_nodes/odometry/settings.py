@@ -19,7 +19,7 @@ class OdometrySettings:
     pyramid_levels: int = 3  # 2^3 * 10 px of search range around the prediction
     forward_backward_px: float = 0.8
     # initialisation
-    min_parallax_px: float = 12.0  # median, rotation removed: below it two views give no depth
+    min_parallax_px: float = 4.0  # median, rotation removed: below it two views give no depth
     static_motion_px: float = 1.0  # median flow under which the camera counts as still
     min_init_points: int = 60
     # tracking

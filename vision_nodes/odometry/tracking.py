@@ -16,7 +16,7 @@ from vision_nodes.odometry.geometry import (
     transform,
 )
 
-CHI2_2DOF = 9.21  # 99 % of a two-dimensional Gaussian
+CHI2_2DOF = 16.0  # 3.3 sigma for two dimensions with room for a rolling shutter: a dropped track is gone
 HUBER = 1.5  # whitened residuals beyond it count linearly
 # Motion prior: standard deviations per frame, translation in median scene depths, rotation in radians.
 PRIOR_TRANSLATION, PRIOR_ROTATION = 0.3, 0.3
@@ -95,7 +95,7 @@ def refine_pose(
         proposed = _linearise(candidate, prior, prior_information, seen, (K, sigma_px))
         if proposed[2] < cost:
             T_cam_odom, state, damping = candidate, proposed, max(damping * 0.1, 1e-9)
-            if cost - proposed[2] < 1e-5 * cost:
+            if cost - proposed[2] < 1e-4 * cost:
                 break
         else:
             damping *= 10

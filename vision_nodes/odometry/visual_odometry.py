@@ -19,7 +19,7 @@ from vision_nodes.odometry.geometry import (
 from vision_nodes.odometry.initialisation import TwoView, initialise
 from vision_nodes.odometry.klt import KltTracker, Tracks
 from vision_nodes.odometry.local_map import LocalMap, Window
-from vision_nodes.odometry.mapping import reobserve, triangulate_tracks
+from vision_nodes.odometry.mapping import remove_drift, reobserve, triangulate_tracks
 from vision_nodes.odometry.relocalisation import Relocaliser
 from vision_nodes.odometry.settings import OdometrySettings
 from vision_nodes.odometry.tracking import Correspondences, PoseEstimate, ransac_pose, refine_pose
@@ -134,6 +134,7 @@ class VisualOdometry:
         tracks.keyframe_ids[:] = first.id
         self._map.add_landmarks(tracks.ids[view.good], transform(T_odom_first, view.points_a[view.good]))
         self._T_odom_cam = T_odom_first @ invert(view.T_b_a)
+        self._typical_depth = float(np.median(view.points_a[view.good, 2]))
         self._add_keyframe(stamp_ns, image)
 
     # --- tracking ------------------------------------------------------------------------------
@@ -215,8 +216,10 @@ class VisualOdometry:
 
     def _add_keyframe(self, stamp_ns: int, image: np.ndarray) -> None:
         klt, K = self._klt, self._K
-        triangulate_tracks(self._map, klt.tracks, self._T_odom_cam, K, self.settings)
+        remove_drift(self._map, klt.tracks, image, self._T_odom_cam, K)
         klt.add(reobserve(self._map, klt.tracks, image, self._T_odom_cam, K))
+        self._repeat_pose()
+        triangulate_tracks(self._map, klt.tracks, self._T_odom_cam, K, self.settings)
         klt.detect(image)
         tracks = klt.tracks
         keyframe = self._map.add_keyframe(stamp_ns, self._T_odom_cam, tracks.ids, tracks.xy, image)
@@ -229,6 +232,13 @@ class VisualOdometry:
         if len(depth):
             self._typical_depth = float(np.median(depth))
         self._send_window()
+
+    def _repeat_pose(self) -> None:
+        """Pose of the latest image again, after its tracks were corrected or joined by others."""
+        pose = self._refine(invert(self._T_odom_cam))
+        if pose is not None:
+            self._klt.keep(pose.inliers)
+            self._T_odom_cam = orthonormalise(invert(pose.T_cam_odom))
 
     def _send_window(self) -> None:
         if not self.settings.bundle_adjustment or self._worker.busy:
