@@ -10,7 +10,7 @@ from vision_nodes.simulation.world import World
 @pytest.fixture(scope="session")
 def street() -> World:
     """The default street, built once."""
-    return World.street(0)
+    return World.street(0, px_m=30.0)
 
 
 @pytest.fixture

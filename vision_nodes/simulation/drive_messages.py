@@ -7,27 +7,12 @@ from typing import Any
 import numpy as np
 
 from vision_nodes.camera.model import CameraModel
+from vision_nodes.camera.transforms import quat_xyzw_from_matrix
 from vision_nodes.messages.typestore import build_typestore
 from vision_nodes.simulation.truth import TruthBoxes
 
 NS = 1_000_000_000
 BASE_FRAME, CAMERA_FRAME, WORLD_FRAME = "base_link", "camera_optical_frame", "world"
-
-
-def quat_xyzw(R: np.ndarray) -> tuple[float, float, float, float]:
-    """Unit quaternion, w >= 0, of a rotation matrix (3, 3): the eigenvector of Bar-Itzhack's K (2000)."""
-    (a, b, c), (d, e, f), (g, h, i) = R
-    K = np.array(
-        [
-            [a - e - i, d + b, g + c, h - f],
-            [d + b, e - a - i, h + f, c - g],
-            [g + c, h + f, i - a - e, d - b],
-            [h - f, c - g, d - b, a + e + i],
-        ]
-    )
-    x, y, z, w = np.linalg.eigh(K)[1][:, -1]
-    sign = 1.0 if w >= 0 else -1.0
-    return float(sign * x), float(sign * y), float(sign * z), float(sign * w)
 
 
 class DriveMessages:
@@ -161,5 +146,5 @@ class DriveMessages:
         return self._new("geometry_msgs/PoseWithCovariance", pose=pose, covariance=covariance)
 
     def _quaternion(self, T_a_b: np.ndarray) -> Any:
-        x, y, z, w = quat_xyzw(T_a_b[:3, :3])
+        x, y, z, w = quat_xyzw_from_matrix(T_a_b).tolist()
         return self._new("geometry_msgs/Quaternion", x=x, y=y, z=z, w=w)

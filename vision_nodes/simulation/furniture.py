@@ -144,7 +144,7 @@ class FurnitureKit:
         wide, cloth = float(self.rng.uniform(1.4, 2.1)), self._pick(self.cloths)
         thing = self._thing("couch", x, y, yaw, (0.85, wide, 0.85))
         options = {"instance": thing, "yaw": yaw}
-        self.builder.box((x, y, 0.05), (0.85, wide, 0.37), cloth, SEAT, **options)
+        self.builder.box((x, y, 0.0), (0.85, wide, 0.42), cloth, SEAT, **options)
         self.builder.box(self._at(x, y, yaw, 0.32, 0, 0.4), (0.2, wide, 0.45), cloth, SEAT, **options)
         for side in (-1, 1):
             arm = self._at(x, y, yaw, 0.0, side * (wide / 2 - 0.09), 0.4)
@@ -158,9 +158,9 @@ class FurnitureKit:
         wood = self._pick(self.woods)
         thing = self._thing("bed", x, y, yaw, (0.95, 1.95, 0.75))
         options = {"instance": thing, "yaw": yaw}
-        self.builder.box((x, y, 0.1), (0.95, 1.95, 0.2), wood, FURNITURE, **options)
+        self.builder.box((x, y, 0.0), (0.95, 1.95, 0.3), wood, FURNITURE, **options)
         self.builder.box((x, y, 0.3), (0.92, 1.9, 0.2), self._pick(self.cloths), FURNITURE, **options)
-        self.builder.box(self._at(x, y, yaw, 0, 0.96, 0.1), (0.95, 0.05, 0.75), wood, FURNITURE, **options)
+        self.builder.box(self._at(x, y, yaw, 0, 0.99, 0.0), (0.95, 0.05, 0.85), wood, FURNITURE, **options)
         pillow = self._at(x, y, yaw, 0, 0.7, 0.5)
         self.builder.box(pillow, (0.6, 0.38, 0.1), self._pick(self.cloths), FURNITURE, **options)
 

@@ -12,6 +12,7 @@ from vision_nodes.simulation.furniture import FurnitureKit
 from vision_nodes.simulation.ground import Ground
 from vision_nodes.simulation.lighting import Lighting
 from vision_nodes.simulation.path import RoundedLoop
+from vision_nodes.simulation.photos import available_posters
 from vision_nodes.simulation.scene import Scene, SceneBuilder
 from vision_nodes.tasks.classes import class_id
 
@@ -92,21 +93,29 @@ class IndoorMaker:
             corner, (size[0], 0, 0), (0, size[1], 0), self.builder.texture(roof), CEILING, gain=1.15
         )
 
-    def _wall(self, left: np.ndarray, right_way: np.ndarray, width: float, window: bool, door: bool) -> None:
+    def _wall(
+        self, left: np.ndarray, right_way: np.ndarray, width: float, window: bool, pictures: int
+    ) -> None:
         """A wall seen with its left lower corner at `left` (2,), running along the viewer's right."""
         if width < 0.05:
             return
+        door = self.rng.random() < 0.5
         painter = interiors.InteriorWall(self.rng, width, self.plan.height, self.px_m)
         texture = self.builder.texture(painter.paint(window, door))
         top = np.array([*left, self.plan.height])
         self.builder.quad(top, np.array([*right_way, 0.0]) * width, -self.plan.height * UP, texture, WALL)
+        towards_viewer = np.array([-right_way[1], right_way[0]]) * -0.03
+        for at in painter.free_spots(0.9, pictures):
+            self._picture(
+                left + right_way * at + towards_viewer, right_way, float(self.rng.uniform(1.5, 1.8))
+            )
 
     def _outer_wall(self, side: int) -> None:
         outward, right, axis = self._axes(side)
         line = outward * self.outer[side % 2 if side % 2 == 0 else 1]
         half, cut = self.outer[axis], self.dividers[side] * right[axis]
         for start, end in ((-half, cut), (cut, half)):
-            self._wall(line + right * start, right, end - start, True, self.rng.random() < 0.4)
+            self._wall(line + right * start, right, end - start, True, int(self.rng.integers(0, 3)))
             self._furnish(line, outward, right, (start, end))
 
     def _furnish(
@@ -130,14 +139,15 @@ class IndoorMaker:
                 place(float(spot[0]), float(spot[1]), yaw)
                 box = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (back * 0.9, wide * 0.42)
                 self.ground.contact(spot + box[:, :1] * outward + box[:, 1:] * right, 0.25)
-            if rng.random() < 0.5:
-                self._picture(line - outward * 0.03 + right * (at + wide / 2), right, 1.75)
             at += wide + float(rng.uniform(0.05, 0.5))
 
     def _picture(self, spot: np.ndarray, right: np.ndarray, z: float) -> None:
-        height = float(self.rng.uniform(0.45, 0.8))
-        centre = np.array([*spot, z])
-        objects.poster(self.rng, self.builder, centre, np.array([*right, 0.0]), height, WALL)
+        height = float(self.rng.uniform(0.45, 0.75))
+        pool = available_posters(bool(self.rng.random() < 0.6)) or [None]
+        name = pool[self.rng.integers(len(pool))]
+        objects.poster(
+            self.rng, self.builder, np.array([*spot, z]), np.array([*right, 0.0]), height, WALL, name
+        )
 
     def _core_wall(self, side: int) -> None:
         outward, right, axis = self._axes(side)
@@ -145,10 +155,7 @@ class IndoorMaker:
         half, cut = self.core[axis], -self.dividers[side] * right[axis]
         viewer_right = -right  # seen from the walk, looking inwards
         for start, end in ((-half, cut), (cut, half)):
-            self._wall(line + viewer_right * start, viewer_right, end - start, False, True)
-            if end - start > 1.6:
-                spot = line + outward * 0.03 + viewer_right * (start + end) / 2
-                self._picture(spot, viewer_right, float(self.rng.uniform(1.4, 1.7)))
+            self._wall(line + viewer_right * start, viewer_right, end - start, False, 2)
         if self.plan.inside > 1.1:
             spot = line + outward * 0.16 + viewer_right * float(self.rng.uniform(-0.6, 0.6)) * half
             self.kit.plant(float(spot[0]), float(spot[1]), 0.0)

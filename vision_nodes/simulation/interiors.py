@@ -50,20 +50,26 @@ class InteriorWall:
         self.image = wall_covering(rng, size_hw, px_m)
         self.labels = np.full(size_hw, WALL, np.uint8)
         self.used: list[tuple[float, float]] = []
+        self.glow = np.ones(size_hw, np.float32)  # more than 1 where daylight comes in
 
     def paint(self, window: bool, door: bool) -> Texture:
         """Openings where there is room for them, then skirting board, sockets and corner shading."""
         if door:
             self._door()
-        if window:
+        if window and self.rng.random() < 0.75:
             self._window()
         self._details()
         h, w = self.labels.shape
         edge = 0.3 * self.px_m
         x = np.minimum(np.arange(w), np.arange(w)[::-1])[None] / edge
         y = np.minimum(np.arange(h), np.arange(h)[::-1])[:, None] / edge
-        shade = (1 - 0.22 * np.exp(-x)) * (1 - 0.22 * np.exp(-y))
+        shade = (1 - 0.22 * np.exp(-x)) * (1 - 0.22 * np.exp(-y)) * self.glow
         return Texture(to_image(self.image * shade[..., None]), labels=self.labels)
+
+    def free_spots(self, width: float, count: int) -> list[float]:
+        """Up to `count` centres, m from the left, where something `width` wide hides no door or window."""
+        spots = (self._place(width) for _ in range(count))
+        return [spot for spot in spots if spot is not None]
 
     def _place(self, width: float) -> float | None:
         """A free spot (centre, m from the left) for something `width` wide, or None."""
@@ -129,6 +135,7 @@ class InteriorWall:
         trees = tinted((105, 130, 80), fractal(self.rng, size_hw, size_hw[0] / 6), 0.5)
         view = np.where(down > line[None, :, None], trees, view)
         self.image[top:bottom, left:right] = to_image(view)
+        self.glow[top:bottom, left:right] = 1.3
         bar = max(2, int(0.04 * self.px_m))
         cv2.line(self.image, ((left + right) // 2, top), ((left + right) // 2, bottom), frame, bar)
         if self.rng.random() < 0.5:

@@ -19,17 +19,17 @@ CAR_COLOURS: tuple[materials.RGB, ...] = (
 )  # fmt: skip
 # side view of a car from nose to tail, metres (along, up); the extruded hull and its cut-out sides share it
 SALOON = (
-    (0.0, 0.32),
+    (0.0, 0.2),
     (0.05, 0.70),
     (1.15, 0.95),
     (1.85, 1.42),
     (3.05, 1.44),
     (3.75, 1.02),
     (4.25, 0.95),
-    (4.3, 0.35),
+    (4.3, 0.2),
 )
-VAN = ((0.0, 0.34), (0.05, 0.85), (0.55, 1.15), (1.15, 1.85), (4.55, 1.9), (4.62, 0.4))
-HATCH = ((0.0, 0.32), (0.05, 0.72), (0.95, 0.95), (1.6, 1.48), (3.2, 1.5), (3.75, 1.0), (3.8, 0.36))
+VAN = ((0.0, 0.2), (0.05, 0.85), (0.55, 1.15), (1.15, 1.85), (4.55, 1.9), (4.62, 0.2))
+HATCH = ((0.0, 0.2), (0.05, 0.72), (0.95, 0.95), (1.6, 1.48), (3.2, 1.5), (3.75, 1.0), (3.8, 0.2))
 
 
 class Car:
@@ -69,11 +69,12 @@ class Car:
             cv2.line(image, tuple(pillar[1]), tuple(pillar[2]), tuple(0.45 * c for c in self.colour), 2)
             handle = self._texel(np.array([(x - 0.25, belt - 0.1), (x - 0.08, belt - 0.15)]))
             cv2.rectangle(image, tuple(handle[0]), tuple(handle[1]), tuple(0.5 * c for c in self.colour), -1)
-        sill = self._texel(np.array([(0.0, 0.36), (self.length, 0.2)]))
+        sill = self._texel(np.array([(0.0, 0.36), (self.length, 0.0)]))
         cv2.rectangle(image, tuple(sill[0]), tuple(sill[1]), (35, 35, 38), -1)
         for x in (0.19 * self.length, 0.81 * self.length):
             self._wheel(image, alpha, x)
-        return Texture(image, alpha)
+        # the side stands a little inside the hull and reaches a little beyond its profile: no gap shows
+        return Texture(image, cv2.dilate(alpha, np.ones((3, 3), np.uint8)))
 
     def _wheel(self, image: np.ndarray, alpha: np.ndarray, x: float) -> None:
         (cx, cy), px = self._texel(np.array([(x, 0.32)]))[0], self.px_m
@@ -112,9 +113,9 @@ class Car:
             plate = ((int(0.34 * w), int(0.55 * h)), (int(0.66 * w), int(0.8 * h)))
             cv2.rectangle(image, *plate, (235, 235, 225), -1)
             text = "".join("ABCDEFGHKLMNPRSTUVWXYZ0123456789"[i] for i in rng.integers(0, 32, 6))
-            cv2.putText(
-                image, text, (plate[0][0] + 2, plate[1][1] - 3), 0, 0.0045 * w, (20, 20, 30), 1, cv2.LINE_AA
-            )
+            size = 0.28 * w / cv2.getTextSize(text, 0, 1.0, 1)[0][0]
+            at = (plate[0][0] + int(0.02 * w), plate[1][1] - int(0.06 * h))
+            cv2.putText(image, text, at, 0, size, (20, 20, 30), 1, cv2.LINE_AA)
             cv2.rectangle(
                 image, (int(0.25 * w), int(0.2 * h)), (int(0.75 * w), int(0.45 * h)), (30, 30, 32), -1
             )
@@ -142,7 +143,7 @@ class Car:
             down = at(lower[0], lower[1], -side) - corner
             self.builder.quad(corner, across, down, texture, VEHICLE, **options)
         drop = np.array([0, 0, -self.height])
-        left_top, right_top = at(0, self.height, 1), at(self.length, self.height, -1)
+        left_top, right_top = at(0, self.height, 0.985), at(self.length, self.height, -0.985)
         self.builder.quad(left_top, -ahead * self.length, drop, self.side, VEHICLE, **options)
         self.builder.quad(
             right_top, ahead * self.length, drop, self.side, VEHICLE, rect=(1, 0, 0, 1), **options
@@ -264,17 +265,18 @@ def billboard(
     """A free-standing board that faces `yaw`, a poster on it."""
     facing = np.array([np.cos(yaw), np.sin(yaw), 0.0])
     right = np.array([-facing[1], facing[0], 0.0])
-    height = float(rng.uniform(1.3, 1.7))
+    height = float(rng.uniform(1.5, 2.0))
     colour = materials.random_colour(rng, ((70, 72, 75), (45, 60, 50)))
     metal = builder.texture(Texture(materials.painted_metal(rng, (64, 64), 60, colour)))
     base = np.array([x, y, 0.0])
     texture = poster_texture(name) if name else None
     wide = height * (texture.image.shape[1] / texture.image.shape[0] if texture else 1.0)
-    poster(rng, builder, base + facing * 0.06 + (0, 0, 0.5 + height / 2), right, height, POLE, name)
-    builder.box((x, y, 0.35), (0.06, wide + 0.2, height + 0.25), metal, POLE, yaw=yaw)
+    low = float(rng.uniform(0.6, 1.1))  # parked cars must not hide it
+    poster(rng, builder, base + facing * 0.06 + (0, 0, low + height / 2), right, height, POLE, name)
+    builder.box((x, y, low - 0.12), (0.06, wide + 0.2, height + 0.24), metal, POLE, yaw=yaw)
     for side in (-0.4, 0.4):
         foot = base + right * wide * side
-        builder.box(foot, (0.07, 0.07, 0.4), metal, POLE, yaw=yaw)
+        builder.box(foot, (0.07, 0.07, low), metal, POLE, yaw=yaw)
 
 
 def bin_or_box(rng: np.random.Generator, builder: SceneBuilder, x: float, y: float, yaw: float) -> None:

@@ -6,6 +6,8 @@ its detail, and no texture shimmers, so feature tracks stay on the surface.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -14,6 +16,7 @@ from vision_nodes.simulation.scene import Scene
 from vision_nodes.simulation.visibility import VisibleSurfaces
 
 STRIP_ROWS = 32  # temporaries of one strip stay in the cache
+HALF = np.float32(0.5)
 LOD_BIAS = -0.25  # slightly sharper than the footprint; measured as free of shimmer
 
 
@@ -41,12 +44,20 @@ def shade(scene: Scene, visible: VisibleSurfaces) -> tuple[np.ndarray, np.ndarra
     return image, labels, instances
 
 
+class _Levels(NamedTuple):
+    """Per pixel, for the finer and the coarser of its two mip levels."""
+
+    scale: tuple[np.ndarray, np.ndarray]  # level 0 texels to texels of the level
+    origin: tuple[tuple[np.ndarray, np.ndarray], ...]  # atlas x and y of the level's texel (0, 0) corner
+    weight: tuple[np.ndarray, np.ndarray]
+
+
 class _StripShader:
     def __init__(self, scene: Scene, visible: VisibleSurfaces) -> None:
         self.atlas, self.visible = scene.atlas, visible
         polygon = visible.polygon
         self.forms = texel_forms(scene, visible)
-        self.texture = scene.texture[polygon]
+        self.texture = scene.texture[polygon].astype(np.intp)
         self.size = scene.atlas.size_wh[self.texture].T.copy()
         self.label = scene.label[polygon]
         self.instance = scene.instance[polygon].astype(np.int32)
@@ -59,23 +70,22 @@ class _StripShader:
 
     def shade(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         index = self.visible.index[rows]
-        seen = index >= 0
-        index = np.maximum(index, 0)
+        unseen = index < 0 if index.min() < 0 else None
+        index = np.maximum(index, 0).astype(np.intp)  # the type `take` needs: it would convert each time
         x, y, along_x, along_y, lod = self._footprint(index, rows.start)
         size = self.size.take(index, axis=1)
-        texture = self.texture.take(index)
-        taps = [
-            self._trilinear(
-                np.clip(x + d * along_x, 0, size[0]), np.clip(y + d * along_y, 0, size[1]), lod, texture
-            )
-            for d in (-0.25, 0.25)
-        ]
+        levels = self._levels(lod, self.texture.take(index))
+        taps = []
+        for shift in (np.float32(-0.25), np.float32(0.25)):
+            tap_x = np.clip(x + shift * along_x, 0, size[0])
+            tap_y = np.clip(y + shift * along_y, 0, size[1])
+            taps.append(self._trilinear(tap_x, tap_y, levels))
         colour = cv2.addWeighted(taps[0], 0.5, taps[1], 0.5, 0.0)
         gain = self.gain_words.take(index)[..., None].view(np.uint8)[..., :3]
         colour = cv2.multiply(colour, np.ascontiguousarray(gain), scale=1 / 128)
-        colour[~seen] = 0
         labels, instances = self._truth(index, x, y, size)
-        labels[~seen], instances[~seen] = 255, 0
+        if unseen is not None:
+            colour[unseen], labels[unseen], instances[unseen] = 0, 255, 0
         return colour, labels, instances
 
     def _footprint(self, index: np.ndarray, top: int) -> tuple[np.ndarray, ...]:
@@ -96,19 +106,28 @@ class _StripShader:
         lod = np.clip(_log2(np.maximum(footprint, 1e-12)) * 0.5 + LOD_BIAS, 0, LEVELS - 1.001)
         return x, y, along_x, along_y, lod
 
-    def _trilinear(self, x: np.ndarray, y: np.ndarray, lod: np.ndarray, texture: np.ndarray) -> np.ndarray:
-        level = lod.astype(np.int32)
+    def _levels(self, lod: np.ndarray, texture: np.ndarray) -> _Levels:
+        level = lod.astype(np.intp)
         slot = texture * LEVELS + level
-        scale = self.scale.take(level)
-        blend = lod - level.astype(np.float32)
-        fine = self._sample(x, y, slot, scale)
-        coarse = self._sample(x, y, slot + 1, scale * np.float32(0.5))
-        return cv2.blendLinear(fine, coarse, 1 - blend, blend)
+        scale, blend = self.scale.take(level), lod - level.astype(np.float32)
+        fine, coarse = (
+            (self.atlas.origin_x.take(at) - HALF, self.atlas.origin_y.take(at) - HALF)
+            for at in (slot, slot + 1)
+        )
+        return _Levels((scale, scale * HALF), (fine, coarse), (1 - blend, blend))
 
-    def _sample(self, x: np.ndarray, y: np.ndarray, slot: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        map_x = x * scale + self.atlas.origin_x.take(slot) - np.float32(0.5)
-        map_y = y * scale + self.atlas.origin_y.take(slot) - np.float32(0.5)
-        return cv2.remap(self.atlas.image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    def _trilinear(self, x: np.ndarray, y: np.ndarray, levels: _Levels) -> np.ndarray:
+        samples = [
+            cv2.remap(
+                self.atlas.image,
+                x * scale + origin[0],
+                y * scale + origin[1],
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            for scale, origin in zip(levels.scale, levels.origin)
+        ]
+        return cv2.blendLinear(*samples, *levels.weight)
 
     def _truth(
         self, index: np.ndarray, x: np.ndarray, y: np.ndarray, size: np.ndarray
@@ -120,7 +139,7 @@ class _StripShader:
             return labels, instances
         column = np.clip(x, 0, size[0] - 1).astype(np.int32)
         row = np.clip(y, 0, size[1] - 1).astype(np.int32)
-        texel = row * size[0].astype(np.int32) + column + offset
+        texel = (row * size[0].astype(np.int32) + column + offset).astype(np.intp)
         word = self.atlas.truth.take(texel, mode="clip")
         word[offset < 0] = KEEP
         own, number = word.astype(np.uint8), word >> 8

@@ -69,7 +69,8 @@ class StreetMaker:
         everywhere = np.ones(ground.size_hw, bool)
         ground.paint(everywhere, materials.grass(rng, ground.size_hw, ground.px_m), TERRAIN)
         road = (away > ROAD_IN) & (away < ROAD_OUT)
-        walk = (away > WALK_IN) & (away < WALK_OUT + 0.3) & ~road
+        walk = (away > WALK_IN) & ~road
+        walk &= (np.abs(x) < LOOP.half_x + WALK_OUT + 0.3) & (np.abs(y) < LOOP.half_y + WALK_OUT + 0.3)
         for side, (middle, outward, half) in enumerate(self._sides()):
             at = float(rng.uniform(-0.55, 0.55)) * min(half, LOOP.half_x)
             self.gaps.append((side, at))
@@ -203,25 +204,27 @@ class StreetMaker:
 
     def _posters(self) -> None:
         """Photographs where the camera looks: boards on the pavement facing the traffic, and on walls."""
-        names = available_posters(True) + available_posters()
-        start = int(self.rng.integers(len(names))) if names else 0
-        for index, at in enumerate(np.arange(3.0, LOOP.length_m, 4.9)):
-            if not names:
-                break
-            name = names[(start + index) % len(names)]
+        known, all_names = available_posters(True), available_posters()
+        if not all_names:
+            return
+        start = int(self.rng.integers(100))
+        for index, at in enumerate(np.arange(2.0, LOOP.length_m, 4.4)):
+            # three of four show something a COCO detector knows
+            pool = all_names if index % 4 == 3 or not known else known
             inner = index % 3 == 2
-            spot, heading, _towards = self._along(float(at), -2.9 if inner else 4.5)
-            facing = heading + np.pi + (0.45 if not inner else -0.45) * -1
+            spot, heading, _ = self._along(float(at), -2.95 if inner else 4.4)
+            facing = heading + np.pi + (0.5 if inner else -0.4)
+            name = pool[(start + index) % len(pool)]
             objects.billboard(self.rng, self.builder, spot[0], spot[1], facing, name)
         for side, (middle, outward, half) in enumerate(self._sides()):
             right = np.array([outward[1], -outward[0], 0.0])
-            for along in self.rng.uniform(-0.8, 0.8, 2) * min(half, LOOP.half_y):
-                if abs(along - self.gaps[side][1] * float(abs(right[:2]).argmax() == 0 or 1)) < 4.0:
-                    continue
-                centre = np.array([*(middle - outward * 0.05), 2.3]) + right * along
-                objects.poster(
-                    self.rng, self.builder, centre, right, float(self.rng.uniform(1.2, 1.9)), BUILDING
-                )
+            gap = self.gaps[side][1] * float(right[0] + right[1])
+            for along in self.rng.uniform(-0.9, 0.9, 3) * min(half, LOOP.half_x):
+                if abs(along - gap) > 4.0:
+                    centre = np.array([*(middle - outward * 0.06), 2.2]) + right * along
+                    pool = known if known and self.rng.random() < 0.6 else all_names
+                    name, height = pool[self.rng.integers(len(pool))], float(self.rng.uniform(1.3, 2.0))
+                    objects.poster(self.rng, self.builder, centre, right, height, BUILDING, name)
 
     def _distance(self) -> None:
         """What stands beyond the first row: a wide plain, houses and trees up to 80 m away."""

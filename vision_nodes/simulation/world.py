@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 
 from vision_nodes.camera.model import CameraModel
-from vision_nodes.simulation.distort import distorted_maps, nearest
+from vision_nodes.simulation.antialias import smooth_edges
+from vision_nodes.simulation.distort import wide_view
 from vision_nodes.simulation.effects import Effects, apply_effects, exposure_poses
 from vision_nodes.simulation.indoor import IndoorMaker, Plan
 from vision_nodes.simulation.path import Drive, DriveStyle, ViewRange, loop_drive, random_pose
@@ -18,6 +18,7 @@ from vision_nodes.simulation.street import PX_M as STREET_PX_M
 from vision_nodes.simulation.street import StreetMaker
 from vision_nodes.simulation.truth import TruthBoxes, boxes_from_instances
 from vision_nodes.simulation.visibility import VisibleSurfaces, find_visible
+from vision_nodes.tasks.classes import UNLABELLED
 
 
 @dataclass(frozen=True)
@@ -106,20 +107,17 @@ class World:
             effects: imperfections of the picture; the truth stays that of the pose.
         """
         poses = exposure_poses(T_world_cam, effects)
-        if not camera.is_rectified:
-            K, size_wh, map_x, map_y = distorted_maps(camera)
-        else:
-            K, size_wh, map_x, map_y = camera.K, camera.size_wh, None, None
+        lens = wide_view(camera) if np.any(camera.distortion) else None
+        K, size_wh = (lens.K, lens.size_wh) if lens else (camera.K, camera.size_wh)
         visible = find_visible(self.scene, T_world_cam, K, size_wh)
         image, labels, instances = shade(self.scene, visible)
+        image = smooth_edges(image, self.scene, visible)
         if len(poses) > 1:
             image = self._blur(image, poses[1:], K, size_wh)
         depth_m = self._depth(visible)
-        if map_x is not None:
-            image = cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR)
-            depth_m, labels, instances = (
-                nearest(plane, map_x, map_y) for plane in (depth_m, labels, instances)
-            )
+        if lens is not None:
+            image, depth_m = lens.picture(image), lens.nearest(depth_m, np.nan)
+            labels, instances = lens.nearest(labels, UNLABELLED), lens.nearest(instances, 0)
         boxes = boxes_from_instances(instances, self.scene.instances, T_world_cam, camera.K)
         return RenderedFrame(apply_effects(image, effects), depth_m, labels, instances, boxes, T_world_cam)
 
@@ -141,5 +139,6 @@ class World:
     ) -> np.ndarray:
         total = first.astype(np.float32)
         for pose in poses:
-            total += shade(self.scene, find_visible(self.scene, pose, K, size_wh))[0]
+            visible = find_visible(self.scene, pose, K, size_wh)
+            total += smooth_edges(shade(self.scene, visible)[0], self.scene, visible)
         return np.rint(total / (len(poses) + 1)).astype(np.uint8)
