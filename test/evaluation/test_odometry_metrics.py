@@ -142,7 +142,9 @@ def evo_rmse(tool: str, folder: Path, *options: str) -> float:
         str(out),
     ]
     environment = {"HOME": str(folder), "PATH": "/usr/bin:/bin", "MPLBACKEND": "Agg"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(
+        command, check=False, cwd=folder, env=environment, capture_output=True, text=True, timeout=110
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     with zipfile.ZipFile(out) as archive:
         return float(json.loads(archive.read("stats.json"))["rmse"])

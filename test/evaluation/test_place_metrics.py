@@ -16,7 +16,7 @@ from vision_nodes.evaluation.places import (
     score_places,
 )
 
-I = np.eye(4)  # noqa: E741 - the identity
+I = np.eye(4)
 # 40 and 50 see again what 10 saw; 30 and 20 overlap a little.
 OVERLAPS = Overlaps([(40, 10, 0.9), (50, 10, 0.6), (30, 20, 0.3)])
 
