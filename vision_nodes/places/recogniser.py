@@ -13,12 +13,12 @@ import numpy as np
 
 from vision_nodes.datatypes import DepthMap, LoopClosure, PlaceResult
 from vision_nodes.errors import ConfigError
-from vision_nodes.places.closure_gate import Verdict
 from vision_nodes.places.keyframe_maker import DescriptorSource, KeyframeMaker
 from vision_nodes.places.keyframes import NO_SEGMENT, Keyframe, KeyframeDatabase, KeyframePolicy
 from vision_nodes.places.landmarks import LandmarkBuilder
 from vision_nodes.places.map_file import PlaceMap, load_place_map, save_place_map
 from vision_nodes.places.pose_graph import PoseGraph
+from vision_nodes.places.pose_graph_view import NOT_STORED, PoseGraphView
 from vision_nodes.places.retrieval import Retrieval
 from vision_nodes.places.segments import SegmentTracker
 from vision_nodes.places.settings import PlaceSettings
@@ -26,7 +26,6 @@ from vision_nodes.places.sparsification import most_redundant
 from vision_nodes.preprocess.frame import Frame
 
 MODES = ("mapping", "localisation")
-NOT_STORED = -1
 
 
 class PlaceRecogniser:
@@ -42,6 +41,7 @@ class PlaceRecogniser:
         self._database = KeyframeDatabase()
         self._retrieval = Retrieval(settings, self._database)
         self._graph = PoseGraph(settings)
+        self._graph_view = PoseGraphView(self._graph)
         self._mode = "mapping"
         self._landmark_segment = NO_SEGMENT
 
@@ -183,6 +183,7 @@ class PlaceRecogniser:
                 self._database.add(keyframe)
                 self._retrieval.add(keyframe)
             self._graph = PoseGraph(self._settings, loaded.state)
+            self._graph_view = PoseGraphView(self._graph)
             self._segments.restart_after(max(loaded.state.segments, default=NO_SEGMENT))
             self._policy.reset()
             self._landmarks.reset()
@@ -201,24 +202,12 @@ class PlaceRecogniser:
             self._graph.add_keyframe(
                 keyframe.id, keyframe.segment, keyframe.T_odom_cam, keyframe.median_depth
             )
-        result = self._retrieval.lookup(keyframe, self._weigh)
+        result = self._retrieval.lookup(keyframe, self._graph_view)
         if store:
             self._database.add(keyframe)
             self._retrieval.add(keyframe)
             self._make_room()
         return result
-
-    def _weigh(self, keyframe: Keyframe, closure: LoopClosure) -> Verdict | None:
-        """What the pose graph thinks of a verified closure; None when it has no say."""
-        nodes = self._graph.state.nodes
-        if keyframe.T_odom_cam is None or closure.matched_id not in nodes:
-            return None
-        if keyframe.id != NOT_STORED:
-            return self._graph.add_closure(closure)
-        query = self._graph.state.query_node(
-            NOT_STORED, keyframe.segment, keyframe.T_odom_cam, keyframe.median_depth
-        )
-        return self._graph.check_localisation(query, closure)
 
     def _make_room(self) -> None:
         while len(self._database) > self._settings.max_keyframes:

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
 
 from vision_nodes.datatypes import LoopClosure, PlaceResult
 from vision_nodes.errors import FrameError
 from vision_nodes.places.closure_gate import Verdict
 from vision_nodes.places.index import DescriptorIndex
 from vision_nodes.places.keyframes import NO_SEGMENT, Keyframe, KeyframeDatabase
+from vision_nodes.places.proximity import view_cost
 from vision_nodes.places.settings import PlaceSettings
 from vision_nodes.places.verification import Verification, verify
 
-Weigh = Callable[[Keyframe, LoopClosure], Verdict | None]
 
+class GraphView(Protocol):
+    """What retrieval asks the pose graph."""
+
+    def expected(self, query: Keyframe, below_id: int | None, count: int) -> list[int]:
+        """Keyframes in view of where the query is thought to be, best first."""
+
+    def around(self, query: Keyframe, closure: LoopClosure, below_id: int | None, count: int) -> list[int]:
+        """Keyframes in view of where a verified closure says the query is, best first."""
+
+    def weigh(self, query: Keyframe, closure: LoopClosure) -> Verdict | None:
+        """Accept, keep pending or refuse a closure; None without an opinion."""
+
+
+_EXPECTED, _AROUND = 2, 3  # keyframes verified because the map expects them in view
 _STRONG = 2.0  # times the minimal evidence: enough for a closure nothing else speaks for
 _NEIGHBOURS = 5  # ids apart: matches of consecutive keyframes that count as the same place
-_ENOUGH = 4.0  # times the minimal inliers: no better candidate is looked for
+_ENOUGH = 4.0  # times the minimal inliers, from the same viewpoint: no better candidate is looked for
 
 
 @dataclass(frozen=True)
@@ -56,34 +72,26 @@ class Retrieval:
         if self._index is not None:
             self._index.remove(keyframe_id)
 
-    def lookup(self, query: Keyframe, weigh: Weigh | None = None) -> PlaceResult:
+    def lookup(self, query: Keyframe, graph: GraphView | None = None) -> PlaceResult:
         """Rank, verify, weigh.
 
         Args:
             query: a keyframe not in the index yet.
-            weigh: asks the pose graph about a verified closure; None = whole map, no graph (localize).
+            graph: the pose graph's view; None = search the whole map without any hint (localize).
         """
         if self._index is None:
             return PlaceResult(query.stamp_ns, query.id)
         self._check_dimension(query)
-        below_id = None if weigh is None else self._first_recent(query)
+        below_id = None if graph is None else self._first_recent(query)
         ids, scores = self._index.search(query.descriptor, self._settings.candidates, below_id)
         keep = scores >= self._settings.min_similarity
-        ids, scores = ids[keep], scores[keep]
-        best, score = self._best_verified(query, ids.tolist(), scores.tolist())
-        closure = None
-        if best is not None:
-            closure = self._decide(query, best, score, weigh)
-        if weigh is not None:
+        ranked = [int(i) for i in ids[keep]]
+        best = self._best_verified(query, ranked, below_id, graph)
+        closure = None if best is None else self._decide(query, best, graph)
+        if graph is not None:
             self._last_match = None if best is None else best.matched_id
-        return PlaceResult(
-            query.stamp_ns,
-            query.id,
-            tuple(int(i) for i in ids),
-            tuple(float(s) for s in scores),
-            closure,
-            _evidence(best),
-        )
+        scores_out = tuple(float(s) for s in scores[keep])
+        return PlaceResult(query.stamp_ns, query.id, tuple(ranked), scores_out, closure, _evidence(best))
 
     def _check_dimension(self, keyframe: Keyframe) -> None:
         assert self._index is not None
@@ -108,33 +116,50 @@ class Retrieval:
         return same and 0 <= query.stamp_ns - entry.stamp_ns < gap_ns
 
     def _best_verified(
-        self, query: Keyframe, ids: list[int], scores: list[float]
-    ) -> tuple[Verification | None, float]:
-        best: Verification | None = None
-        best_score = 0.0
-        for keyframe_id, score in list(zip(ids, scores))[: self._settings.verified_candidates]:
-            result = verify(query, self._database[keyframe_id], self._settings)
-            if result.accepted and (best is None or result.inliers > best.inliers):
-                best, best_score = result, score
-                if result.inliers >= _ENOUGH * self._settings.min_inliers:
-                    break
-        return best, best_score
+        self, query: Keyframe, ranked: list[int], below_id: int | None, graph: GraphView | None
+    ) -> Verification | None:
+        """The accepted candidate of most merit, then its neighbours if one of them has more."""
+        expected = [] if graph is None else graph.expected(query, below_id, _EXPECTED)
+        # The best look-alike, then where the map expects us, then the other look-alikes.
+        order = list(dict.fromkeys([*ranked[:1], *expected, *ranked[1:]]))
+        tried = order[: self._settings.verified_candidates]
+        best = self._verify_all(query, tried, None)
+        if best is None or graph is None:
+            return best
+        around = graph.around(query, self._closure(query, best), below_id, _AROUND)
+        return self._verify_all(query, [i for i in around if i not in tried], best)
 
-    def _decide(
-        self, query: Keyframe, best: Verification, score: float, weigh: Weigh | None
-    ) -> LoopClosure | None:
+    def _verify_all(self, query: Keyframe, ids: list[int], best: Verification | None) -> Verification | None:
+        for keyframe_id in ids:
+            result = verify(query, self._database[keyframe_id], self._settings)
+            if result.accepted and (best is None or self._merit(result) > self._merit(best)):
+                best = result
+                if self._merit(best) >= _ENOUGH * self._settings.min_inliers:
+                    break
+        return best
+
+    def _merit(self, verified: Verification) -> float:
+        """Inliers, worth less the further apart the two views are: near ones overlap more and lie exacter."""
+        assert verified.T_matched_query is not None
+        depth = self._database[verified.matched_id].median_depth
+        return verified.inliers * float(np.exp(-view_cost(verified.T_matched_query, depth)))
+
+    def _closure(self, query: Keyframe, best: Verification) -> LoopClosure:
         assert best.T_matched_query is not None and best.covariance is not None
-        closure = LoopClosure(
+        score = float(query.descriptor @ self._database[best.matched_id].descriptor)
+        return LoopClosure(
             query.id, best.matched_id, best.T_matched_query, best.covariance, best.inliers, score
         )
-        verdict = None if weigh is None else weigh(query, closure)
+
+    def _decide(self, query: Keyframe, best: Verification, graph: GraphView | None) -> LoopClosure | None:
+        closure = self._closure(query, best)
+        verdict = None if graph is None else graph.weigh(query, closure)
         if verdict is not None:
             return closure if verdict is Verdict.ACCEPTED else None
         # No odometry to ask: the previous keyframe must have matched the same place, or the evidence is ample.
-        s = self._settings
-        strong = best.inliers >= _STRONG * s.min_inliers and best.support >= _STRONG * s.min_support
+        strong = best.inliers >= _STRONG * self._settings.min_inliers
         continued = self._last_match is not None and abs(self._last_match - best.matched_id) <= _NEIGHBOURS
-        return closure if strong or (continued and weigh is not None) else None
+        return closure if strong or (continued and graph is not None) else None
 
 
 def _evidence(best: Verification | None) -> dict[str, float]:

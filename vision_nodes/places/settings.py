@@ -35,12 +35,12 @@ class VerificationSettings:
     verified_candidates: int = setting(6, "ranked candidates that are verified", minimum=1)
     match_ratio: float = setting(0.9, "Lowe's ratio of descriptor distances", minimum=0.1, maximum=1.0)
     epipolar_px: float = setting(1.5, "inlier threshold for a 640 px wide image", minimum=0.1)
-    min_inliers: int = setting(25, "matches that agree with the pose", minimum=6)
-    min_inlier_ratio: float = setting(0.35, "inliers / matches", minimum=0.0, maximum=1.0)
+    min_inliers: int = setting(20, "matches that agree with the pose", minimum=6)
+    min_inlier_ratio: float = setting(0.2, "inliers / matches", minimum=0.0, maximum=1.0)
     min_coverage: float = setting(
-        0.12, "share of a 6 x 6 image grid that holds inliers", minimum=0.0, maximum=1.0
+        0.2, "share of a 6 x 6 image grid that holds inliers", minimum=0.0, maximum=1.0
     )
-    min_support: float = setting(0.15, "inliers / landmarks in view of the pose", minimum=0.0, maximum=1.0)
+    min_support: float = setting(0.03, "inliers / landmarks in view of the pose", minimum=0.0, maximum=1.0)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from vision_nodes.places.settings import VerificationSettings
 _GRID = 6
 _MIN_POINTS = 8  # matches with a 3D point, below which a pose has no trustworthy length
 _MIN_AGREEMENT = 0.5
+_SYSTEMATIC_DEPTHS = 0.012  # 1-sigma, fraction of the scene's depth
+_SYSTEMATIC_RAD = np.deg2rad(0.5)
 _PNP_SLACK = 2.5  # landmarks are off by more than features: PnP threshold / epipolar threshold
 
 
@@ -74,7 +76,7 @@ def verify(query: Keyframe, matched: Keyframe, settings: VerificationSettings) -
     result = Verification(
         matched.id,
         T_matched_query,
-        covariance,
+        covariance + _systematic(matched.median_depth),
         int(inlier.sum()),
         float(inlier.mean()),
         int((inlier & matches.has_point).sum()),
@@ -174,6 +176,11 @@ def _inliers(matches: Matches, T_matched_query: np.ndarray, threshold_px: float)
     reprojection = reprojection_errors_px(matches, T_matched_query)
     far = reprojection > 2.0 * _PNP_SLACK * threshold_px  # False for NaN: no point, no objection
     return on_line & ~far
+
+
+def _systematic(depth: float) -> np.ndarray:
+    """(6, 6) errors that all matches share (landmarks of one odometry, calibration, rolling shutter)."""
+    return np.diag(np.repeat([(_SYSTEMATIC_DEPTHS * depth) ** 2, _SYSTEMATIC_RAD**2], 3))
 
 
 def _refusal(v: Verification, settings: VerificationSettings) -> str:
