@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from vision_nodes.export.onnx import export_onnx, parity  # noqa: E402
-from vision_nodes.networks.depth import (  # noqa: E402
+from vision_nodes.export.onnx import export_onnx, parity
+from vision_nodes.networks.depth import (
     MAX_M,
     MIN_M,
     DepthExport,

@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from vision_nodes.errors import ModelError  # noqa: E402
-from vision_nodes.networks.meter import Meter, load_meter  # noqa: E402
+from vision_nodes.errors import ModelError
+from vision_nodes.networks.meter import Meter, load_meter
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 KITCHEN = SHARED / "data" / "labelled" / "7scenes_redkitchen_rgbd"

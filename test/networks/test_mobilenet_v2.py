@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from vision_nodes.errors import ModelError  # noqa: E402
-from vision_nodes.networks.mobilenet_v2 import WEIGHTS, MobileNetV2, SameConv, load_imagenet  # noqa: E402
+from vision_nodes.errors import ModelError
+from vision_nodes.networks.mobilenet_v2 import WEIGHTS, MobileNetV2, SameConv, load_imagenet
 
 STORED = Path(__file__).parents[2].parent / "shared" / "weights" / WEIGHTS
 needs_weights = pytest.mark.skipif(not STORED.exists(), reason="shared weights absent")

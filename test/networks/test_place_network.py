@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from vision_nodes.export.onnx import export_onnx, parity  # noqa: E402
-from vision_nodes.networks.place import GeM, PlaceExport, PlaceNetwork  # noqa: E402
+from vision_nodes.export.onnx import export_onnx, parity
+from vision_nodes.networks.place import GeM, PlaceExport, PlaceNetwork
 
 
 @pytest.fixture(scope="module")

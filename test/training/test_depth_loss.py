@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from vision_nodes.training.depth import depth_errors  # noqa: E402
-from vision_nodes.training.depth_loss import gradient_loss, laplace_loss, sized_things_loss  # noqa: E402
+from vision_nodes.training.depth import depth_errors
+from vision_nodes.training.depth_loss import gradient_loss, laplace_loss, sized_things_loss
 
 
 def test_laplace_by_hand():

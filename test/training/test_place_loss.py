@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from vision_nodes.training.place_loss import masked_log_depth_loss, multi_similarity_loss  # noqa: E402
+from vision_nodes.training.place_loss import masked_log_depth_loss, multi_similarity_loss
 
 
 def unit(angle: float) -> list[float]:

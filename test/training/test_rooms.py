@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from vision_nodes.training.rooms import generate  # noqa: E402
-from vision_nodes.training.rooms.layout import Room, random_room  # noqa: E402
-from vision_nodes.training.rooms.render import View, pose_of, render  # noqa: E402
-from vision_nodes.training.rooms.solids import FAR_M, Solid, depth_along, surface_at  # noqa: E402
-from vision_nodes.training.rooms.textures import mipmap  # noqa: E402
+from vision_nodes.training.rooms import generate
+from vision_nodes.training.rooms.layout import Room, random_room
+from vision_nodes.training.rooms.render import View, pose_of, render
+from vision_nodes.training.rooms.solids import FAR_M, Solid, depth_along, surface_at
+from vision_nodes.training.rooms.textures import mipmap
 
 PICTURES = [np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)]
 

@@ -12,6 +12,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from vision_nodes.engine.manifest import DepthSpec
 from vision_nodes.errors import ConfigError
 from vision_nodes.networks.depth import DepthExport, DepthNetwork
+from vision_nodes.training.checkpoint import load_weights, read_checkpoint
 from vision_nodes.training.config import TrainingConfig
 from vision_nodes.training.depth_data import FX_CANONICAL, MAX_M, RenderedViews, SizedThings
 from vision_nodes.training.depth_loss import gradient_loss, laplace_loss, sized_things_loss
@@ -26,6 +27,7 @@ DEFAULTS: dict[str, object] = {
     "pictures": "labelled/coco_val2017_subset/train.json",  # "" = none
     "things_weight": 0.3,
     "gradient_weight": 0.5,
+    "start": "",  # checkpoint of an earlier stage to start from, "" = ImageNet trunk
     "augment": True,
 }
 
@@ -44,8 +46,13 @@ class DepthTask:
         self.options = {**DEFAULTS, **config.options}
 
     def network(self) -> nn.Module:
-        """ImageNet trunk, fresh decoder."""
-        return DepthNetwork()
+        """ImageNet trunk and a fresh decoder, or the network of an earlier stage."""
+        start = str(self.options["start"])
+        network = DepthNetwork(imagenet=not start)
+        if start:
+            state = read_checkpoint(Path(start), self.config.task)
+            load_weights(network, state["network"], start)
+        return network
 
     def train_dataset(self) -> Dataset[Batch]:
         """Renderings, then real pictures."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
 
 from vision_nodes.errors import ConfigError, TrainingError
@@ -17,7 +17,7 @@ from vision_nodes.training.place_data import PictureRevisits, PictureVisits
 from vision_nodes.training.place_loss import masked_log_depth_loss, multi_similarity_loss
 from vision_nodes.training.place_worlds import WorldRevisits, WorldVisits
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Tensor]
 DEFAULTS: dict[str, object] = {
     "pictures": "labelled/coco_val2017_subset/train.txt",
     "worlds": "",  # folder of rendered visits, written by `vision_nodes.training.place_worlds`
@@ -28,6 +28,7 @@ DEFAULTS: dict[str, object] = {
     "depth_weight": 0.1,
     "augment": True,
 }
+SOURCES = ("pictures", "worlds")
 PLACES_PER_SOURCE = 1_000_000  # labels of different sources never meet
 
 
@@ -88,7 +89,7 @@ class PlaceTask:
 
     def evaluate(self, network: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
         """Recall at 1 on walks; for `--overfit`, whose samples are training samples, on their views."""
-        if isinstance(dataset, ConcatDataset):
+        if "gallery" in dataset[0]:
             return self.evaluate_graph(self.export_module(network), dataset)
         batch = self.collate([dataset[i] for i in range(len(dataset))])
         descriptor = network(batch["tensor"])
@@ -96,10 +97,18 @@ class PlaceTask:
         right = batch["place"][similarity.argmax(dim=1)] == batch["place"]
         return {"recall_at_1": float(right.float().mean())}
 
-    def evaluate_graph(self, graph: nn.Module, dataset: ConcatDataset[Batch]) -> dict[str, float]:
-        """Recall at 1 within one step of a walk, over pictures and over worlds; their mean decides."""
-        names = {"PictureRevisits": "recall_at_1_pictures", "WorldRevisits": "recall_at_1_worlds"}
-        parts = {names[type(part).__name__]: recall_on(graph, part) for part in dataset.datasets}
+    def evaluate_graph(self, graph: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
+        """Recall at 1 within one step of a walk, over pictures and over worlds; their mean decides.
+
+        Args:
+            graph: `image` (B, H, W, 3) uint8 -> `descriptor` (B, D).
+        """
+        walks: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            pair = tuple(_first(graph(sample[side])) for side in ("gallery", "query"))
+            walks.setdefault(SOURCES[int(sample["source"])], []).append(pair)
+        parts = {f"recall_at_1_{name}": recall(found) for name, found in sorted(walks.items())}
         return {"recall_at_1": float(np.mean(list(parts.values()))), **parts}
 
     def export_module(self, network: nn.Module) -> nn.Module:
@@ -153,20 +162,19 @@ class EpochConcat(ConcatDataset[Batch]):
         return {**sample, "place": sample["place"] + source * PLACES_PER_SOURCE}
 
 
-def recall_on(graph: nn.Module, dataset: Dataset[Batch], tolerance: int = 1) -> float:
+def recall(walks: list[tuple[Tensor, Tensor]], tolerance: int = 1) -> float:
     """Share of queries whose nearest gallery view is of the same walk, at most `tolerance` steps away.
 
     Args:
-        graph: `image` (B, H, W, 3) uint8 -> `descriptor` (B, D).
+        walks: gallery and query descriptors (steps, D) of each walk; step i of both is one place.
     """
-    gallery, query = [], []
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        for side, found in (("gallery", gallery), ("query", query)):
-            answer = graph(sample[side])
-            found.append(answer[0] if isinstance(answer, tuple) else answer)
-    steps = len(gallery[0])
-    nearest = (torch.cat(query) @ torch.cat(gallery).T).argmax(dim=1)
+    gallery, query = (torch.cat(side) for side in zip(*walks))
+    steps = len(walks[0][0])
+    nearest = (query @ gallery.T).argmax(dim=1)
     wanted = torch.arange(len(nearest))
     right = (nearest // steps == wanted // steps) & ((nearest - wanted).abs() <= tolerance)
     return float(right.float().mean())
+
+
+def _first(answer: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return answer[0] if isinstance(answer, tuple) else answer

@@ -103,7 +103,7 @@ class PictureRevisits(Dataset[Sample]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Sample:
-        """`gallery` and `query` (steps, H, W, 3) uint8; `image` one of them."""
+        """`gallery` and `query` (steps, H, W, 3) uint8; `image` one of them; `source`."""
         picture = read_picture(self.paths[index], 416)
         rng = np.random.default_rng((self.seed, index))
         start, end = rng.uniform(0.4, 0.6, 2), rng.uniform(0.3, 0.7, 2)
@@ -116,7 +116,7 @@ class PictureRevisits(Dataset[Sample]):
             view = zoomed_crop(picture, zoom * np.exp(rng.normal(0, 0.03)), jittered, self.size_wh)
             query.append(disturb(view, rng))
         tensors = [torch.from_numpy(np.stack(views)) for views in (gallery, query)]
-        return {"gallery": tensors[0], "query": tensors[1], "image": tensors[1][0]}
+        return {"gallery": tensors[0], "query": tensors[1], "image": tensors[1][0], "source": torch.tensor(0)}
 
 
 def zoomed_crop(

@@ -102,7 +102,7 @@ class WorldRevisits(Dataset[Sample]):
         return len(self.visits.worlds) - self.first
 
     def __getitem__(self, index: int) -> Sample:
-        """`gallery` and `query` (steps, H, W, 3) uint8; `image` one of them."""
+        """`gallery` and `query` (steps, H, W, 3) uint8; `image` one of them; `source`."""
         world = self.first + index
         rng = np.random.default_rng((self.seed, index))
         walks = self.visits.worlds[world][1]
@@ -113,4 +113,4 @@ class WorldRevisits(Dataset[Sample]):
                 image = cv2.resize(image, self.size_wh, interpolation=cv2.INTER_AREA)
                 sides[side].append(disturb(image, rng) if side == "query" else image)
         tensors = {side: torch.from_numpy(np.stack(images)) for side, images in sides.items()}
-        return {**tensors, "image": tensors["query"][0]}
+        return {**tensors, "image": tensors["query"][0], "source": torch.tensor(1)}
