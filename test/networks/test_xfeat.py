@@ -31,12 +31,12 @@ def test_maps_agree_with_the_published_file(picture: np.ndarray):
     theirs = session.run(None, {"input": tensor.numpy() / 255})
     assert np.abs(ours[0].numpy() - theirs[0]).max() < 2e-3
     # the published file gives logits and reliability in its own order and form: compare the keypoint heat
-    heat = [m for m in theirs if m.shape[1] == CELL**2 + 1][0]
+    heat = next(m for m in theirs if m.shape[1] == CELL**2 + 1)
     heat = (
         heat if np.allclose(heat.sum(1), 1, atol=1e-3) else torch.softmax(torch.from_numpy(heat), 1).numpy()
     )
     np.testing.assert_allclose(torch.softmax(ours[1], 1).numpy(), heat, atol=1e-3)
-    np.testing.assert_allclose(ours[2].numpy(), [m for m in theirs if m.shape[1] == 1][0], atol=1e-3)
+    np.testing.assert_allclose(ours[2].numpy(), next(m for m in theirs if m.shape[1] == 1), atol=1e-3)
 
 
 def test_contract_and_shift(picture: np.ndarray):
