@@ -85,7 +85,7 @@ class XFeatExport(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """See the class."""
-        features, logits, reliability = self.network(image.permute(0, 3, 1, 2).float())
+        features, logits, reliability = self.network(image.float().permute(0, 3, 1, 2))
         heat = functional.pixel_shuffle(torch.softmax(logits, dim=1)[:, :-1], CELL)
         peak = functional.max_pool2d(heat, NMS_PX, 1, NMS_PX // 2)
         heat = heat * ((heat >= peak) & (heat > MIN_HEAT)).float()
