@@ -103,7 +103,7 @@ def draw_place_match(query: np.ndarray, matched: np.ndarray | None, result: Plac
     put_label(pair, f"keyframe {result.keyframe_id}", (6, 20), color)
     if result.candidate_ids:
         text = f"keyframe {result.candidate_ids[0]}  similarity {result.candidate_scores[0]:.2f}"
-        if result.closure:
+        if result.closure and result.closure.inliers:  # a closure read back from a bag has no count
             text += f"  {result.closure.inliers} inliers"
         put_label(pair, text, (query.shape[1] + 6, 20), color)
     return pair
