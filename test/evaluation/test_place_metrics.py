@@ -61,14 +61,14 @@ def test_average_precision_is_scikit_learns(seed: int):
     rng = np.random.default_rng(seed)
     positive = rng.random(50) < 0.4
     scores = rng.random(50) + 0.5 * positive
-    figures = precision_recall(scores, positive)
+    figures = precision_recall(scores, positive).figures()
     assert figures["average_precision"] == pytest.approx(average_precision_score(positive, scores))
     threshold = scores[~positive].max()
     assert figures["recall_at_100_precision"] == pytest.approx((scores[positive] > threshold).mean())
 
 
 def test_no_positive_pair_has_no_precision():
-    assert precision_recall(np.ones(3), np.zeros(3, bool))["average_precision"] is None
+    assert precision_recall(np.ones(3), np.zeros(3, bool)).figures()["average_precision"] is None
 
 
 def test_closure_errors_after_the_runs_scale():

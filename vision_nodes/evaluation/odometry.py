@@ -55,6 +55,41 @@ def path_length(poses: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1).sum())
 
 
+KITTI_LENGTHS_M = (100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0)
+KITTI_STEP = 10  # frames between the starts of segments, as in the benchmark's own tool
+
+
+def segment_errors(
+    trajectories: Trajectories, lengths_m: tuple[float, ...] = KITTI_LENGTHS_M, scale: float = 1.0
+) -> tuple[float, float] | None:
+    """Mean errors over path segments of fixed lengths (Geiger et al., CVPR 2012).
+
+    Args:
+        scale: factor that brings the estimate's lengths to metres.
+
+    Returns:
+        Translation in percent and rotation in degrees per metre; None when the path is shorter than every
+        length.
+    """
+    estimate = trajectories.estimate.copy()
+    estimate[:, :3, 3] *= scale
+    steps = np.linalg.norm(np.diff(trajectories.truth[:, :3, 3], axis=0), axis=1)
+    travelled = np.concatenate([[0.0], np.cumsum(steps)])
+    translation, rotation = [], []
+    for first in range(0, len(travelled), KITTI_STEP):
+        for length in lengths_m:
+            # The first frame beyond the length, as the benchmark's tool takes it.
+            last = int(np.searchsorted(travelled, travelled[first] + length, side="right"))
+            if last >= len(travelled):
+                continue
+            true = np.linalg.inv(trajectories.truth[first]) @ trajectories.truth[last]
+            error = np.linalg.inv(np.linalg.inv(estimate[first]) @ estimate[last]) @ true
+            cosine = np.clip((np.trace(error[:3, :3]) - 1) / 2, -1, 1)
+            translation.append(float(np.linalg.norm(error[:3, 3])) / length)
+            rotation.append(float(np.degrees(np.arccos(cosine))) / length)
+    return (100 * float(np.mean(translation)), float(np.mean(rotation))) if translation else None
+
+
 def score_odometry(trajectories: Trajectories, frames: int, tracked: int) -> dict[str, float | int | None]:
     """All figures of one run.
 
@@ -84,6 +119,11 @@ def score_odometry(trajectories: Trajectories, frames: int, tracked: int) -> dic
         "rpe_translation_m": float(np.sqrt((translation**2).mean())),
         "rpe_rotation_deg": float(np.sqrt((rotation**2).mean())),
     }
+    for name, scale in (("", 1.0), ("_sim3", alignment.scale)):
+        errors = segment_errors(trajectories, scale=scale)
+        figures[f"kitti_translation_percent{name}"] = errors[0] if errors else None
+        if not name:
+            figures["kitti_rotation_deg_per_m"] = errors[1] if errors else None
     return figures
 
 

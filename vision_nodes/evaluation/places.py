@@ -84,23 +84,68 @@ def score_places(run: PlaceRun, overlaps: Overlaps) -> dict[str, float | int | N
     }
 
 
-def precision_recall(scores: np.ndarray, positive: np.ndarray) -> dict[str, float | None]:
-    """Average precision and recall at 100 % precision of scored pairs.
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """Precision and recall when pairs are accepted by falling similarity."""
+
+    scores: np.ndarray  # (N,) falling
+    right: np.ndarray  # (N,) bool
+    total: int  # pairs or queries that could be found
+
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Recall and precision (N,) after each accepted pair."""
+        hits = np.cumsum(self.right)
+        return hits / max(self.total, 1), hits / np.arange(1, len(hits) + 1)
+
+    def figures(self) -> dict[str, float | None]:
+        """``average_precision`` and ``recall_at_100_precision``; None when nothing could be found."""
+        if self.total == 0:
+            return {"average_precision": None, "recall_at_100_precision": None}
+        _, precision = self.curve()
+        first_wrong = int(np.argmin(self.right)) if not self.right.all() else len(self.right)
+        return {
+            "average_precision": float(precision[self.right].sum() / self.total),
+            "recall_at_100_precision": first_wrong / self.total,
+        }
+
+
+def precision_recall(scores: np.ndarray, positive: np.ndarray, total: int | None = None) -> PrecisionRecall:
+    """Order scored pairs.
 
     Args:
         scores: (N,) similarity of each pair.
         positive: (N,) bool, a true revisit.
+        total: how many could be found; None = the positive ones among these pairs.
     """
-    if not positive.any():
-        return {"average_precision": None, "recall_at_100_precision": None}
     order = np.argsort(-scores, kind="stable")
-    right = positive[order]
-    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
-    first_wrong = int(np.argmin(right)) if not right.all() else len(right)
-    return {
-        "average_precision": float(precision[right].mean()),
-        "recall_at_100_precision": float(right[:first_wrong].sum() / positive.sum()),
-    }
+    right = np.asarray(positive, bool)[order]
+    return PrecisionRecall(scores[order], right, int(right.sum()) if total is None else total)
+
+
+def query_hits(run: PlaceRun, overlaps: Overlaps) -> dict[int, bool]:
+    """Keyframes that revisit an earlier one -> whether their best match is right."""
+    hits: dict[int, bool] = {}
+    earlier: list[int] = []
+    for stamp in run.keyframes:
+        if any(overlaps.of(stamp, other) >= POSITIVE for other in earlier):
+            best = run.ranked.get(stamp, [])[:1]
+            hits[stamp] = bool(best) and overlaps.of(stamp, best[0]) >= POSITIVE
+        earlier.append(stamp)
+    return hits
+
+
+def best_match_curve(run: PlaceRun, overlaps: Overlaps) -> PrecisionRecall:
+    """Best match of every keyframe by similarity; undecided overlaps are left out."""
+    scores, right = [], []
+    for stamp in run.keyframes:
+        ranked, similarity = run.ranked.get(stamp, []), run.scores.get(stamp, [])
+        if not ranked or not similarity:
+            continue
+        overlap = overlaps.of(stamp, ranked[0])
+        if not IGNORED <= overlap < POSITIVE:
+            scores.append(similarity[0])
+            right.append(overlap >= POSITIVE)
+    return precision_recall(np.array(scores), np.array(right, bool), len(query_hits(run, overlaps)))
 
 
 def closure_errors(

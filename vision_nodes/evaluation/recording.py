@@ -18,6 +18,7 @@ from vision_nodes.messages.from_ros import (
     StampedPose,
     compressed_image_from_ros,
     image_from_ros,
+    label_names_from_ros,
     loop_closure_from_ros,
     odometry_from_ros,
     odometry_state_from_ros,
@@ -46,6 +47,7 @@ class Recording:
     Attributes:
         pictures: topic -> stamp -> serialized picture (masks, depths, camera images).
         detections, truth_detections: stamp -> Detection2DArray.
+        label_names, truth_label_names: class of each mask id; empty = the package's general classes.
         poses: stamp -> published pose of the base frame in odom.
         truth_poses: stamp -> (4, 4) T_world_cam.
         T_base_cam: (4, 4) from /tf_static, None when it is not in the bag.
@@ -62,6 +64,7 @@ class Recording:
     detections: dict[int, Any] = field(default_factory=dict)
     truth_detections: dict[int, Any] = field(default_factory=dict)
     label_names: list[str] = field(default_factory=list)
+    truth_label_names: list[str] = field(default_factory=list)
     states: dict[int, OdometryState] = field(default_factory=dict)
     poses: dict[int, StampedPose] = field(default_factory=dict)
     truth_poses: dict[int, np.ndarray] = field(default_factory=dict)
@@ -182,9 +185,11 @@ def header_stamp(data: bytes) -> int:
 
 
 def _take_labels(recording: Recording, message: Any) -> None:
-    from vision_nodes.messages.from_ros import label_names_from_ros
-
     recording.label_names = label_names_from_ros(message)
+
+
+def _take_truth_labels(recording: Recording, message: Any) -> None:
+    recording.truth_label_names = label_names_from_ros(message)
 
 
 def _take_state(recording: Recording, message: Any) -> None:
@@ -257,6 +262,7 @@ _HANDLERS = {
     "/tf_static": _take_static,
     "/diagnostics": _take_diagnostics,
     "/ground_truth/pose": _take_truth_pose,
+    "/ground_truth/label_info": _take_truth_labels,
     "/ground_truth/detections": _take_truth_detections,
     "/ground_truth/loops": _take_loops,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ODOMETRY_STATUS_NAME = "odometry"  # DiagnosticStatus.name on odometry/state
+CROWD_ID = "crowd"  # Detection2D.id of a true box that stands for many things: neither counts nor punishes
 _KEYFRAME_PREFIX = "keyframe_"
 
 
