@@ -59,7 +59,9 @@ def check_machine() -> None:
 
 def pip_install(*arguments: str) -> None:
     """Runs pip in this environment; its output is shown."""
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *arguments], check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", *arguments], check=False
+    )
     if done.returncode != 0:
         raise BuildError(
             f"`pip install {' '.join(arguments)}` to finish",

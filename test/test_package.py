@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import re
@@ -65,17 +66,22 @@ def requirements(distribution) -> dict[str, set[str]]:
     return found
 
 
-def third_party_imports(directory: Path, skip: str = "") -> set[str]:
-    """Top-level names of every absolute import below a directory, less the standard library and this package."""
+@functools.cache
+def imports_of(path: Path) -> frozenset[str]:
+    """Top-level names of every absolute import in a file."""
     names = set()
-    for path in directory.rglob("*.py"):
-        if skip and path.match(skip):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                names.add(node.module.split(".")[0])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return frozenset(names)
+
+
+def third_party_imports(directory: Path, skip: str = "") -> set[str]:
+    """Names imported anywhere below a directory, less the standard library, this package and optional ones."""
+    files = [path for path in directory.rglob("*.py") if not (skip and path.match(skip))]
+    names = set().union(*map(imports_of, files))
     return names - set(sys.stdlib_module_names) - {"vision_nodes", "typing_extensions"} - OPTIONAL
 
 
