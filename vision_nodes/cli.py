@@ -19,6 +19,10 @@ VERBS = {
         "render a drive, run the graph on it live, score it, write demo_out/",
     ),
     "replay": ("vision_nodes.commands.replay", "run the graph over a bag in lock-step and write all results"),
+    "evaluate": (
+        "vision_nodes.commands.evaluate",
+        "score bags, results bags and labelled sets; report, gates, comparison",
+    ),
     "bag": ("vision_nodes.commands.bag", "make and inspect bags"),
     "bench": ("vision_nodes.commands.bench", "measure rate, latency, CPU and memory of the graph"),
     "models": ("vision_nodes.commands.models", "list, describe and check models"),

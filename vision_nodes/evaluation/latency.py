@@ -26,12 +26,8 @@ def score_latency(recording: Recording) -> dict[str, Any]:
             "latency_ms": percentiles(latencies),
             "model": _model(recording, task),
         }
-    per_frame = [task for task in recording.arrived if task != "place"]
-    done = [stamp for stamp in recording.sent if all(stamp in recording.arrived[task] for task in per_frame)]
-    last = {
-        stamp: max(arrived[stamp] for arrived in recording.arrived.values() if stamp in arrived)
-        for stamp in done
-    }
+    last = _last_answers(recording)
+    per_frame, done = _per_frame(recording), list(last)
     return {
         "rate_hz": _rate(sorted(last.values())) if recording.live else None,
         "latency_ms": percentiles(_latencies(recording, last) if recording.live else []),
@@ -40,6 +36,29 @@ def score_latency(recording: Recording) -> dict[str, Any]:
         "drops": 1 - len(done) / len(recording.sent) if recording.sent and per_frame else None,
         "tasks": tasks,
     }
+
+
+def _per_frame(recording: Recording) -> list[str]:
+    return [task for task in recording.arrived if task != "place"]
+
+
+def _last_answers(recording: Recording) -> dict[int, int]:
+    """Stamp of every frame that all per-frame tasks answered -> clock of its last answer."""
+    done = [
+        stamp
+        for stamp in recording.sent
+        if all(stamp in recording.arrived[task] for task in _per_frame(recording))
+    ]
+    return {
+        stamp: max(arrived[stamp] for arrived in recording.arrived.values() if stamp in arrived)
+        for stamp in done
+        if any(stamp in arrived for arrived in recording.arrived.values())
+    }
+
+
+def frame_latencies(recording: Recording) -> list[float]:
+    """Milliseconds from sending each image to its last answer; empty for a run without a clock."""
+    return _latencies(recording, _last_answers(recording)) if recording.live else []
 
 
 def percentiles(values: list[float]) -> dict[str, float | None]:

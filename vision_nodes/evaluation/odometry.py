@@ -17,6 +17,10 @@ class Trajectories:
     estimate: np.ndarray  # (N, 4, 4) T_odom_body
     truth: np.ndarray  # (N, 4, 4) T_world_body
 
+    def at(self, index: list[int]) -> Trajectories:
+        """Those poses only."""
+        return Trajectories(self.stamps_ns[index], self.estimate[index], self.truth[index])
+
 
 def ate(trajectories: Trajectories, *, with_scale: bool) -> tuple[float, Similarity, np.ndarray]:
     """Absolute trajectory error.

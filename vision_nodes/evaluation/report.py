@@ -60,10 +60,10 @@ def write_report(scores: Scores, html: str | Path) -> None:
         titles=TITLES,
         preview=_preview(scores),
         charts={
-            "latency": _svg(latency_chart(scores)),
-            "trajectory": _svg(trajectory_chart(scores)),
-            "confusion": _svg(confusion_chart(scores)),
-            "depth": _svg(depth_chart(scores)),
+            "latency": svg_of(latency_chart(scores)),
+            "trajectory": svg_of(trajectory_chart(scores)),
+            "confusion": svg_of(confusion_chart(scores)),
+            "depth": svg_of(depth_chart(scores)),
         },
         per_class={
             "detection": _sorted(metrics.get("detection", {}).get("class_ap")),
@@ -173,7 +173,8 @@ def _jpeg(picture: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(np.asarray(data).tobytes()).decode()
 
 
-def _svg(figure: Figure | None) -> Markup | None:
+def svg_of(figure: Figure | None) -> Markup | None:
+    """A figure as SVG text to put into a page; the same figure gives the same text."""
     if figure is None:
         return None
     buffer = io.StringIO()
