@@ -28,11 +28,16 @@ _MAX_SOLVES_IN_A_ROW = 4  # each drops at least one closure or is the last
 class PoseGraph:
     """Add keyframes and closures as they come; read poses, edges and map -> odom at any time."""
 
-    def __init__(self, settings: GraphSettings, state: GraphState | None = None) -> None:
+    def __init__(
+        self,
+        settings: GraphSettings,
+        state: GraphState | None = None,
+        worker: GraphWorker | None = None,
+    ) -> None:
         self._settings = settings
         self.state = GraphState(settings) if state is None else state
         self._gate = ClosureGate(settings, self.state)
-        self._worker = GraphWorker(settings.solve_timeout_s)
+        self._worker = GraphWorker(settings.solve_timeout_s) if worker is None else worker
         self._dirty = False
         self._submitted_ids: list[int] = []
         self._submitted_closures: list[LoopClosure] = []

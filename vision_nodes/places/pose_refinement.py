@@ -85,9 +85,17 @@ def refine(matches: Matches, T_matched_query: np.ndarray) -> tuple[np.ndarray, n
         T_matched_query (4, 4) and its (6, 6) covariance: translation then rotation, in the matched camera's
         frame.
     """
+    for _ in range(2):  # the spreads at the start are those of a wrong pose
+        residual, _, group = _whitened(matches, T_matched_query, None)
+        T_matched_query, H = _minimise(matches, T_matched_query, _spreads(residual, group))
+    return T_matched_query, np.linalg.inv(H + 1e-12 * np.trace(H) * np.eye(6))
+
+
+def _minimise(
+    matches: Matches, T_matched_query: np.ndarray, sigmas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pose, and the normal matrix there."""
     damping = 1e-6
-    residual, J, group = _whitened(matches, T_matched_query, None)
-    sigmas = _spreads(residual, group)
     residual, J, _ = _whitened(matches, T_matched_query, sigmas)
     cost = _huber_cost(residual)
     for _ in range(_ITERATIONS):
@@ -100,13 +108,12 @@ def refine(matches: Matches, T_matched_query: np.ndarray) -> tuple[np.ndarray, n
         if not new_cost <= cost:
             damping *= 10
             continue
-        converged = cost - new_cost < 1e-5 * cost
+        converged = cost - new_cost < 1e-4 * cost
         T_matched_query, residual, J, cost = candidate, new_residual, new_J, new_cost
         damping = max(damping / 10, 1e-9)
         if converged:
             break
-    H = J.T @ (_huber_weight(residual)[:, None] * J)
-    return T_matched_query, np.linalg.inv(H + 1e-12 * np.trace(H) * np.eye(6))
+    return T_matched_query, J.T @ (_huber_weight(residual)[:, None] * J)
 
 
 def _whitened(
