@@ -9,14 +9,14 @@ from vision_nodes.simulation.atlas import Texture
 from vision_nodes.simulation.noise import fractal, grain, tinted, to_image
 
 
-def leaf_card(rng: np.random.Generator, side: int = 256, leaves: int = 260) -> Texture:
+def leaf_card(rng: np.random.Generator, side: int = 256, leaves: int = 260, spread: float = 0.44) -> Texture:
     """A cut-out clump of leaves, about round; many such cards crossed make a crown."""
     hue = np.array([rng.uniform(45, 110), rng.uniform(90, 140), rng.uniform(30, 60)])
     image = np.empty((side, side, 3), np.uint8)
     image[:] = np.clip(hue * 0.55, 0, 255)
     image = to_image(image * (1 + 0.35 * fractal(rng, (side, side), side / 6)[..., None]))
     alpha = np.zeros((side, side), np.uint8)
-    radius = side * 0.44 * np.sqrt(rng.random(leaves))
+    radius = side * spread * np.sqrt(rng.random(leaves))
     angle = rng.uniform(0, 2 * np.pi, leaves)
     order = np.argsort(rng.random(leaves))
     for i in order:
@@ -74,3 +74,16 @@ def sky_faces(rng: np.random.Generator, side: int = 512) -> list[tuple[np.ndarra
         white = 238 + 14 * np.clip(cloud, -1, 1)[..., None]
         out.append((axes, to_image(blue * (1 - density[..., None]) + white * density[..., None])))
     return out
+
+
+def pond(rng: np.random.Generator) -> Texture:
+    """Still water seen from above, with ripples and the sky in it; round, transparent outside."""
+    side = 512
+    shade = 0.18 * fractal(rng, (side, side), 60, 5) + 0.05 * fractal(rng, (side, side), 5, 2)
+    image = to_image(tinted((95, 125, 140), shade, 1.0))
+    alpha = np.zeros((side, side), np.uint8)
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    bays = 0.42 + 0.05 * np.sin(3 * angle + rng.uniform(0, 6)) + 0.03 * np.sin(5 * angle + rng.uniform(0, 6))
+    shore = side * (0.5 + bays[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    cv2.fillPoly(alpha, [np.rint(shore).astype(np.int32)], 255)
+    return Texture(image, alpha)

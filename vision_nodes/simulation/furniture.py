@@ -5,11 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vision_nodes.simulation import materials, objects
+from vision_nodes.simulation import materials
 from vision_nodes.simulation.atlas import Texture
 from vision_nodes.simulation.noise import to_image
 from vision_nodes.simulation.photos import available_posters, poster_texture
-from vision_nodes.simulation.scene import SceneBuilder
+from vision_nodes.simulation.plants import Tree
+from vision_nodes.simulation.scene import SceneBuilder, prism
 from vision_nodes.tasks.classes import class_id
 
 FURNITURE, SEAT, VEGETATION = class_id("furniture"), class_id("seat"), class_id("vegetation")
@@ -25,7 +26,7 @@ class FurnitureKit:
         self.cloths = [builder.texture(Texture(materials.fabric(rng, (192, 192), 130))) for _ in range(4)]
         self.books = [builder.texture(Texture(self._bookshelf())) for _ in range(2)]
         self.fronts = [builder.texture(Texture(self._drawers())) for _ in range(3)]
-        self.tree = objects.Tree(rng, builder)
+        self.tree = Tree(rng, builder)
 
     def _pick(self, ids: list[int]) -> int:
         return ids[self.rng.integers(len(ids))]
@@ -203,5 +204,5 @@ class FurnitureKit:
         pot = self._pick(self.cloths)
         points = [(x + a, y + b, z) for a in (-0.3, 0.3) for b in (-0.3, 0.3) for z in (0, height)]
         thing = self.builder.instance("potted plant", np.array(points))
-        objects.prism(self.builder, (x, y, 0), radius, 0.35, pot, FURNITURE, sides=8, instance=thing)
+        prism(self.builder, (x, y, 0), radius, 0.35, pot, FURNITURE, sides=8, instance=thing)
         self.tree.bush(self.rng, np.array([x, y, 0.3 + (height - 0.3) / 2]), height - 0.3, instance=thing)

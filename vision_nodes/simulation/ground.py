@@ -44,6 +44,8 @@ class Ground:
         hull = cv2.convexHull(self.texel(flat).astype(np.float32))
         window, polygon = self._window(np.rint(hull[:, 0]).astype(np.int32), 0)
         part = self.light[window]
+        if part.size == 0:
+            return
         mask = np.zeros(part.shape, np.uint8)
         cv2.fillConvexPoly(mask, polygon, 255)
         np.minimum(part, 1 - strength * (mask > 0).astype(np.float32), out=part)

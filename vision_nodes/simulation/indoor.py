@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vision_nodes.simulation import interiors, materials, objects
+from vision_nodes.simulation import interiors, materials, posters
 from vision_nodes.simulation.atlas import Texture
 from vision_nodes.simulation.furniture import FurnitureKit
 from vision_nodes.simulation.ground import Ground
@@ -145,7 +145,7 @@ class IndoorMaker:
         height = float(self.rng.uniform(0.45, 0.75))
         pool = available_posters(bool(self.rng.random() < 0.6)) or [None]
         name = pool[self.rng.integers(len(pool))]
-        objects.poster(
+        posters.poster(
             self.rng, self.builder, np.array([*spot, z]), np.array([*right, 0.0]), height, WALL, name
         )
 

@@ -78,6 +78,7 @@ POSTERS: dict[str, Photo] = {
     "moon": Photo("skimage", "data/moon.png"),
     "page": Photo("skimage", "data/page.png"),
 }
+PEOPLE = ("astronaut", "cameraman", "hopper")
 SURFACES: dict[str, Photo] = {
     "brick": Photo("skimage", "data/brick.png"),
     "grass": Photo("skimage", "data/grass.png"),
@@ -117,6 +118,21 @@ def poster_texture(name: str) -> Texture | None:
     picture = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
     names = tuple(name for name, _ in photo.objects)
     return Texture(picture, instances=instances if names else None, object_names=names)
+
+
+@cache
+def cut_out(name: str) -> Texture | None:
+    """The first thing of a photograph without its background, as an instance; None where not installed."""
+    poster = poster_texture(name)
+    if poster is None or poster.instances is None:
+        return None
+    mask = poster.instances == 1
+    ys, xs = np.nonzero(mask)
+    window = (slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1))
+    alpha = np.where(mask, 255, 0).astype(np.uint8)[window]
+    instances = mask.astype(np.uint8)[window]
+    image = np.ascontiguousarray(poster.image[window])
+    return Texture(image, alpha, instances=instances, object_names=poster.object_names[:1])
 
 
 def available_posters(with_objects: bool = False) -> list[str]:

@@ -197,3 +197,24 @@ class SceneBuilder:
                 gains[index] = 1.0
             gains[index] *= row.get("gain", 1.0)
         return np.clip(np.rint(gains * 128), 0, 255).astype(np.uint8)
+
+
+def prism(
+    builder: SceneBuilder,
+    base: tuple[float, float, float],
+    radius: float,
+    height: float,
+    texture: int,
+    label: int,
+    **options: object,
+) -> None:
+    """An upright column of `sides` (default 6) faces, without lids."""
+    sides = int(options.pop("sides", 6))  # type: ignore[call-overload]
+    angles = np.arange(sides + 1) * 2 * np.pi / sides
+    ring = np.asarray(base) + np.stack(
+        [np.cos(angles) * radius, np.sin(angles) * radius, 0 * angles + height], 1
+    )
+    down = np.array([0, 0, -height])
+    for k in range(sides):
+        window = (k / sides, 0, (k + 1) / sides, 1)
+        builder.quad(ring[k], ring[k + 1] - ring[k], down, texture, label, rect=window, **options)

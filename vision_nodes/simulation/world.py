@@ -16,6 +16,7 @@ from vision_nodes.simulation.scene import Scene
 from vision_nodes.simulation.shading import shade
 from vision_nodes.simulation.street import PX_M as STREET_PX_M
 from vision_nodes.simulation.street import StreetMaker
+from vision_nodes.simulation.street_plan import StreetPlan
 from vision_nodes.simulation.truth import TruthBoxes, boxes_from_instances
 from vision_nodes.simulation.visibility import VisibleSurfaces, find_visible
 from vision_nodes.tasks.classes import UNLABELLED
@@ -65,7 +66,8 @@ class World:
     @classmethod
     def street(cls, seed: int = 0, px_m: float = STREET_PX_M) -> World:
         """A closed street between houses, 47 m round. `px_m` = texels per metre of ground."""
-        return cls(StreetMaker(seed, px_m).make(), "street", seed)
+        style = DriveStyle(StreetPlan.from_seed(seed).loop)
+        return cls(StreetMaker(seed, px_m).make(), "street", seed, style)
 
     @classmethod
     def indoor(cls, seed: int, px_m: float = 80.0) -> World:
