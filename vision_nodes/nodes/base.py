@@ -172,6 +172,8 @@ class VisionNode(LifecycleNode):
         except VisionNodesError as error:
             self.reject(str(error))
         except Exception as error:  # a bug must not take the robot's eyes away; it is shown in full
+            if not self.context.ok():  # shut down while this frame was in work: nobody is there to hear
+                return False
             self.statistics.count("failed")
             self._problem = f"{type(error).__name__}: {error}"
             self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
