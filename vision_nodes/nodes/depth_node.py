@@ -59,14 +59,14 @@ class DepthNode(EngineNode):
         camera = frame.scaled_camera((width, height))
         self._camera_info.publish(camera_info_to_ros(camera, header, (width, height)))
         if depth.metric and camera is not None:
-            self._image.publish(depth_to_ros(depth.depth_m, header))
+            self._image.publish(depth_to_ros(depth, header))
             if self._points.wanted():
                 colors = frame.resized((width, height))
-                self._points.publish(depth_points_to_ros(depth.depth_m, camera, header, colors))
+                self._points.publish(depth_points_to_ros(depth, camera, header, colors))
             for consumer in self.consumers:
                 consumer(frame.stamp_ns, depth, camera)
         else:
-            self._unscaled.publish(depth_to_ros(depth.depth_m, header))
+            self._unscaled.publish(depth_to_ros(depth, header))
         if self._overlay.wanted():
             self._overlay.publish(image_to_ros(draw_depth(depth), header))
 

@@ -62,12 +62,12 @@ class SegmentationNode(EngineNode):
         if not self._labels_sent:
             self._labels.publish(label_info_to_ros(self._names, header))
             self._labels_sent = True
-        self._mask.publish(mask_to_ros(result.labels, header))
+        self._mask.publish(mask_to_ros(result, header))
         height, width = result.labels.shape
         camera = frame.scaled_camera((width, height))
         self._camera_info.publish(camera_info_to_ros(camera, header, (width, height)))
         if self._color.wanted():
-            self._color.publish(color_mask_to_ros(result.labels, self._palette, header))
+            self._color.publish(color_mask_to_ros(result, self._palette, header))
         if self._overlay.wanted():
             self._overlay.publish(image_to_ros(draw_segmentation(frame.image, result, self._palette), header))
 
