@@ -6,6 +6,7 @@ import argparse
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -22,7 +23,6 @@ from vision_nodes.training.checkpoint import load_weights, read_checkpoint
 from vision_nodes.training.config import CONFIG_DIR, TrainingConfig, read_config
 from vision_nodes.training.registry import TASKS, make_task
 
-logger = logging.getLogger(__name__)
 DEVELOPMENT = "pictures held out of the training split"
 MODELS = Path(__file__).resolve().parents[2] / "models"
 
@@ -50,13 +50,13 @@ def run_export(arguments: argparse.Namespace) -> int:
         load_weights(network, state["network"], str(arguments.checkpoint))
     arguments.models.mkdir(parents=True, exist_ok=True)
     manifest, differences = release_fp32(task, network.eval(), config, arguments.models)
-    logger.info("parity with torch, largest difference: %s", differences)
     path = arguments.models / f"{manifest.name}.yaml"
-    logger.info("accuracy: %s", measure(path, task, "fp32", task.val_dataset(), DEVELOPMENT))
+    accuracy = measure(path, task, "fp32", task.val_dataset(), DEVELOPMENT)
+    _show(f"{manifest.name} fp32", {f"torch - onnx, {k}": v for k, v in differences.items()} | accuracy)
     return 0
 
 
-def shipped_description(stored: dict[str, object]) -> TrainingConfig:
+def shipped_description(stored: dict[str, Any]) -> TrainingConfig:
     """A checkpoint's settings, with the model description of today's shipped config."""
     values = {**stored, "input_wh": tuple(stored["input_wh"])}
     path = CONFIG_DIR / f"{stored['task']}.yaml"
@@ -101,8 +101,15 @@ def run_quantize(arguments: argparse.Namespace) -> int:
     description = path.parent.parent / "calibration" / f"int8_{manifest.name}.yaml"
     write_description(description, manifest.name, arguments.calibration, files, asdict(recipe))
     replace(manifest, files={**manifest.files, "int8": ModelFile.of(target)}).write(path)
-    logger.info("INT8: %s", measure(path, task, "int8", held_out, DEVELOPMENT))
+    _show(f"{manifest.name} int8", measure(path, task, "int8", held_out, DEVELOPMENT))
     return 0
+
+
+def _show(title: str, figures: dict[str, float]) -> None:
+    table = Table("figure", "value", title=title)
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4g}")
+    Console().print(table)
 
 
 def loss_allowed(task: str, reference: float) -> float:

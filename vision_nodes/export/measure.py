@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vision_nodes.engine.manifest import Manifest
 from vision_nodes.export.onnx import onnx_session
-from vision_nodes.training.task import Batch, TrainingTask
+from vision_nodes.training.task import Samples, TrainingTask
 
 
 class OnnxGraph(nn.Module):
@@ -68,9 +68,7 @@ def time_file(path: Path, image: np.ndarray) -> dict[str, float]:
     }
 
 
-def measure(
-    path: Path, task: TrainingTask, precision: str, data: torch.utils.data.Dataset[Batch], on: str
-) -> dict[str, float]:
+def measure(path: Path, task: TrainingTask, precision: str, data: Samples, on: str) -> dict[str, float]:
     """Score one precision of the model described by the manifest at `path`, and write it there.
 
     Args:

@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from vision_nodes.datatypes import Detections
 from vision_nodes.errors import TrainingError
+from vision_nodes.training.images import read_rgb
 
 # the 80 classes in the order of the public detectors' heads
 COCO_CLASSES = (
@@ -65,11 +65,7 @@ class CocoBoxes:
 
     def image(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
-        path = self.images_folder / self.images[index]["file_name"]
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise TrainingError("a readable image", str(path), "restore the data folder")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return read_rgb(self.images_folder / self.images[index]["file_name"])
 
     def boxes(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(M, 4) boxes, (M,) int64 class indices, (M,) bool crowd."""

@@ -28,7 +28,7 @@ from vision_nodes.training.coco import COCO_CLASSES, ROBOT_CLASSES, CocoBoxes
 from vision_nodes.training.config import TrainingConfig
 from vision_nodes.training.detection_loss import distribution_focal, generalised_iou_loss, quality_focal
 from vision_nodes.training.paths import find_data
-from vision_nodes.training.task import Batch
+from vision_nodes.training.task import Batch, Samples
 
 WEIGHTS = "nanodet_plus_coco/nanodet_plus_m_416_fused_f16.npz"
 MIN_VISIBLE = 0.35  # share of a box's area that must stay in the picture, else the region is ignored
@@ -141,14 +141,15 @@ class DetectionTask:
         inside = (places[:, None, :2] > regions[:, :2]) & (places[:, None, :2] < regions[:, 2:])
         return ~inside.all(-1).any(1)
 
-    def evaluate(self, network: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, dataset: Samples) -> dict[str, float]:
         """Average precision on a `BoxDataset`, or on a subset of one."""
         return self.evaluate_graph(self.export_module(network), dataset)
 
-    def evaluate_graph(self, graph: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
+    def evaluate_graph(self, graph: nn.Module, dataset: Samples) -> dict[str, float]:
         """The same for a deployed graph: torch, or a model file."""
         indices = getattr(dataset, "indices", range(len(dataset)))
-        data = getattr(dataset, "dataset", dataset).data.subset(list(indices))
+        boxes: BoxDataset = getattr(dataset, "dataset", dataset)
+        data = boxes.data.subset(list(indices))
         results = [detect_image(graph, data.image(i), self.config.input_wh) for i in range(len(data))]
         metrics = data.average_precision(results)
         return {name: metrics[name] for name in ("ap", "ap50")}

@@ -24,6 +24,7 @@ from vision_nodes.preprocess.frame import Frame
 from vision_nodes.tasks.classes import GENERAL_CLASSES, UNLABELLED
 from vision_nodes.tasks.runners import Detector, Segmenter
 from vision_nodes.training.coco import CocoBoxes
+from vision_nodes.training.images import read_gray, read_rgb
 from vision_nodes.training.paths import find_data
 from vision_nodes.training.pseudo_labels import Teacher
 
@@ -75,9 +76,10 @@ def score_segmentation(engine: Engine) -> dict[str, float]:
         "agreement_pixels": agreement.figures()["pixel_accuracy"],
         "agreement_miou": agreement.figures()["miou"],
         "camvid_miou_8": camvid.figures()["miou"],
-        "camvid_miou_7": float(np.mean(seven)),
+        "camvid_miou_7": np.mean(seven),
     }
-    return figures | {f"camvid_{name}": value for name, value in camvid.class_iou().items()}
+    figures |= {f"camvid_{name}": value for name, value in camvid.class_iou().items()}
+    return {name: float(value) for name, value in figures.items()}
 
 
 def _teacher_masks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -99,9 +101,8 @@ def _camvid_val() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         lookup[theirs] = CAMVID_CLASSES.index(name)
     for line in (folder / "val.txt").read_text().split("\n"):
         if line.strip():
-            picture, labels = (str(folder / part) for part in line.split()[:2])
-            image = cv2.cvtColor(cv2.imread(picture), cv2.COLOR_BGR2RGB)
-            yield image, lookup[cv2.imread(labels, cv2.IMREAD_GRAYSCALE)]
+            picture, labels = (folder / part for part in line.split()[:2])
+            yield read_rgb(picture), lookup[read_gray(labels)]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import torch
 
 from vision_nodes.export.onnx import export_onnx, onnx_session
@@ -19,6 +20,7 @@ from vision_nodes.networks.mosaic import ADE_CLASSES, Mosaic
 from vision_nodes.networks.weights import find_weights, load_tensors, read_tensors
 from vision_nodes.tasks.classes import GENERAL_CLASSES, UNLABELLED
 from vision_nodes.training.coco import COCO_CLASSES, CocoBoxes
+from vision_nodes.training.images import read_gray
 
 logger = logging.getLogger(__name__)
 WEIGHTS = "mosaic_ade20k32/mosaic_fused_f16.npz"
@@ -64,7 +66,7 @@ class Teacher:
         network = Mosaic()
         load_tensors(network, read_tensors(find_weights(WEIGHTS)), WEIGHTS)
         self.graph = TeacherGraph(network, torch.from_numpy(mapping_matrix())).eval()
-        self._sessions: dict[tuple[int, int], object] = {}
+        self._sessions: dict[tuple[int, int], onnxruntime.InferenceSession] = {}
 
     def probabilities(self, image: np.ndarray, size_wh: tuple[int, int], flip: bool = False) -> np.ndarray:
         """(18, h / 4, w / 4) float32: our 17 classes and `other`, at one input size."""
@@ -82,14 +84,10 @@ class Teacher:
         height, width = image.shape[:2]
         long = (640, 512) if width >= height else (512, 640)
         views = [((512, 512), True), (long, False)]
-        total = sum(
-            cv2.resize(
-                np.ascontiguousarray(self.probabilities(image, size, flip).transpose(1, 2, 0)),
-                (width, height),
-                interpolation=cv2.INTER_LINEAR,
-            )
-            for size, flip in views
-        )
+        total = np.zeros((height, width, len(GENERAL_CLASSES) + 1), np.float32)
+        for size_wh, flip in views:
+            planes = self.probabilities(image, size_wh, flip).transpose(1, 2, 0)
+            total += cv2.resize(np.ascontiguousarray(planes), (width, height), interpolation=cv2.INTER_LINEAR)
         labels = total.argmax(axis=2).astype(np.uint8)
         confidence = total.max(axis=2) / len(views)
         labels[labels == len(GENERAL_CLASSES)] = UNLABELLED
@@ -99,8 +97,7 @@ class Teacher:
 def correct_by_boxes(labels: np.ndarray, confidence: np.ndarray, boxes: np.ndarray, names: list[str]) -> None:
     """Apply `BOX_RULES` in place, small boxes last; doubt people and vehicles where nobody drew one."""
     seen = {"person": np.zeros(labels.shape, bool), "vehicle": np.zeros(labels.shape, bool)}
-    order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1)) if len(boxes) else []
-    for i in order:
+    for i in np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1)):
         x0, y0, x1, y1 = boxes[i]
         ours, wrong = BOX_RULES.get(names[i], (names[i], set()))
         if ours in seen:
@@ -141,6 +138,6 @@ def write_pseudo_labels(annotation: Path, folder: Path) -> int:
 
 def read_pseudo_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) uint8 class ids and (H, W) uint8 confidence as written by `write_pseudo_labels`."""
-    planes = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    planes = read_gray(path)
     width = planes.shape[1] // 2
     return planes[:, :width], planes[:, width:]

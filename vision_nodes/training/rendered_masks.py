@@ -14,6 +14,7 @@ from vision_nodes.errors import TrainingError
 from vision_nodes.simulation.path import optical_pose
 from vision_nodes.simulation.world import World
 from vision_nodes.training.config import TrainingConfig
+from vision_nodes.training.images import read_rgb
 from vision_nodes.training.pseudo_labels import read_pseudo_labels
 from vision_nodes.training.segmentation_sample import to_sample
 from vision_nodes.training.task import Batch
@@ -42,7 +43,7 @@ class RenderedMasks(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         """See `segmentation_sample.to_sample`."""
         path = self.images[index]
-        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        image = read_rgb(path)
         labels, confidence = read_pseudo_labels(path.with_suffix(".png"))
         rng = np.random.default_rng((self.seed, self.epoch, index, 1)) if self.augment else None
         return to_sample(image, labels, confidence, self.input_wh, rng)

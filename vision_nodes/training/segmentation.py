@@ -21,7 +21,7 @@ from vision_nodes.training.paths import find_data
 from vision_nodes.training.pseudo_labels import WEIGHTS, mapping_matrix, read_pseudo_labels
 from vision_nodes.training.rendered_masks import RenderedMasks
 from vision_nodes.training.segmentation_sample import to_sample
-from vision_nodes.training.task import Batch
+from vision_nodes.training.task import Batch, Samples
 
 
 class MaskDataset(Dataset[Batch]):
@@ -84,14 +84,14 @@ class SegmentationTask:
             raise TrainingError(f"pseudo labels in {self.options['masks']}", "none", remedy)
         return masks
 
-    def train_dataset(self) -> Dataset[Batch]:
+    def train_dataset(self) -> Samples:
         """Pictures with masks, and rendered frames when asked for."""
         masks = self._masks(development=False)
         if not self.options["rendered"]:
             return masks
         return MixedMasks(masks, RenderedMasks(Path(self.options["rendered"]), self.config, masks.augment))
 
-    def val_dataset(self) -> Dataset[Batch]:
+    def val_dataset(self) -> Samples:
         """Development pictures, drawn from the training split."""
         return self._masks(development=True)
 
@@ -108,12 +108,12 @@ class SegmentationTask:
         losses = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="none")
         return {"total": (losses * weight).sum() / weight.sum().clamp(min=1)}
 
-    def evaluate(self, network: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, dataset: Samples) -> dict[str, float]:
         """Mean IoU with the stored masks, over the classes that occur, and the share of equal pixels."""
         return self.evaluate_graph(self.export_module(network), dataset)
 
     @torch.no_grad()
-    def evaluate_graph(self, graph: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
+    def evaluate_graph(self, graph: nn.Module, dataset: Samples) -> dict[str, float]:
         """The same for a deployed graph."""
         count = len(self.class_names)
         confusion = np.zeros((count, count), np.int64)
@@ -138,12 +138,13 @@ class SegmentationTask:
 class MixedMasks(ConcatDataset[Batch]):
     """Photographs and rendered frames; passes the epoch on."""
 
-    def __init__(self, *parts: Dataset[Batch]) -> None:
+    def __init__(self, *parts: MaskDataset | RenderedMasks) -> None:
         super().__init__(parts)
+        self.parts = parts
 
     def set_epoch(self, epoch: int) -> None:
         """Other random numbers from here on."""
-        for part in self.datasets:
+        for part in self.parts:
             part.set_epoch(epoch)
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from vision_nodes.camera.resize_map import ResizeMap
+from vision_nodes.errors import TrainingError
 from vision_nodes.preprocess.frame import resize
+from vision_nodes.tasks.classes import GENERAL_CLASSES, UNLABELLED
 from vision_nodes.training.augmentation import (
     GeometryRange,
     photometric,
@@ -30,7 +32,14 @@ def to_sample(
 
     Returns:
         `image` (H, W, 3) uint8, `labels` (H, W) uint8 (255 = unknown), `confidence` (H, W) uint8.
+
+    Raises:
+        TrainingError: a label is no class.
     """
+    strange = labels[(labels >= len(GENERAL_CLASSES)) & (labels != UNLABELLED)]
+    if strange.size:
+        expected = f"labels below {len(GENERAL_CLASSES)}, or {UNLABELLED}"
+        raise TrainingError(expected, str(int(strange[0])), "correct the masks or the class list")
     source_map = ResizeMap((image.shape[1], image.shape[0]), input_wh)
     if rng is None:
         matrix, image = source_map.matrix(), resize(image, source_map)

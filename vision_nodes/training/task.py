@@ -5,9 +5,18 @@ from __future__ import annotations
 from typing import Protocol
 
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 Batch = dict[str, Tensor]
+
+
+class Samples(Protocol):
+    """A map-style data set."""
+
+    def __len__(self) -> int:
+        """How many samples."""
+
+    def __getitem__(self, index: int, /) -> Batch:
+        """One sample, `image` uint8 (H, W, 3) among it."""
 
 
 class TrainingTask(Protocol):
@@ -23,10 +32,10 @@ class TrainingTask(Protocol):
     def network(self) -> nn.Module:
         """The network with its initial (transferred) weights."""
 
-    def train_dataset(self) -> Dataset[Batch]:
+    def train_dataset(self) -> Samples:
         """Map-style, augmented. May offer `set_epoch(epoch)`, called before each epoch."""
 
-    def val_dataset(self) -> Dataset[Batch]:
+    def val_dataset(self) -> Samples:
         """Held out from *training* data for choosing checkpoints; never the val split."""
 
     def collate(self, samples: list[Batch]) -> Batch:
@@ -35,10 +44,10 @@ class TrainingTask(Protocol):
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Named scalar losses; `total` is what is optimised."""
 
-    def evaluate(self, network: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, dataset: Samples) -> dict[str, float]:
         """Metrics of `network` (in eval mode) on `dataset`."""
 
-    def evaluate_graph(self, graph: nn.Module, dataset: Dataset[Batch]) -> dict[str, float]:
+    def evaluate_graph(self, graph: nn.Module, dataset: Samples) -> dict[str, float]:
         """The same metrics for a deployed graph as `export_module` returns it, or a model file like it."""
 
     def export_module(self, network: nn.Module) -> nn.Module:
