@@ -36,7 +36,10 @@ def run_train(arguments: argparse.Namespace) -> int:
     directory = arguments.run or Path("runs") / arguments.task
     directory.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)  # the loader's and torch's threads would fight OpenCV's
-    train(make_task(config), config, directory, arguments.resume, arguments.overfit)
+    task = make_task(config)
+    if hasattr(task, "prepare"):  # data that a task makes for itself, once
+        task.prepare()
+    train(task, config, directory, arguments.resume, arguments.overfit)
     return 0
 
 

@@ -18,8 +18,13 @@ from vision_nodes.tasks.classes import GENERAL_CLASSES, UNLABELLED
 from vision_nodes.training.coco import CocoBoxes
 from vision_nodes.training.config import TrainingConfig
 from vision_nodes.training.paths import find_data
-from vision_nodes.training.pseudo_labels import WEIGHTS, mapping_matrix, read_pseudo_labels
-from vision_nodes.training.rendered_masks import RenderedMasks
+from vision_nodes.training.pseudo_labels import (
+    WEIGHTS,
+    mapping_matrix,
+    read_pseudo_labels,
+    write_pseudo_labels,
+)
+from vision_nodes.training.rendered_masks import RenderedMasks, write_rendered_masks
 from vision_nodes.training.segmentation_sample import to_sample
 from vision_nodes.training.task import Batch, Samples
 
@@ -63,7 +68,14 @@ class SegmentationTask:
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
-        defaults = {"dev_images": 120, "rendered": None, "reduction": 2, "augment": True}
+        defaults = {
+            "dev_images": 120,
+            "rendered": None,
+            "rendered_worlds": 10,
+            "rendered_frames": 30,
+            "reduction": 2,
+            "augment": True,
+        }
         self.options = {**defaults, **config.options}
 
     def network(self) -> nn.Module:
@@ -71,6 +83,13 @@ class SegmentationTask:
         network = Segmenter(len(self.class_names), self.config.input_wh)
         network.start_from(read_tensors(find_weights(WEIGHTS)), torch.from_numpy(mapping_matrix()))
         return network
+
+    def prepare(self) -> None:
+        """Write the pseudo labels and rendered frames that are not there yet (minutes, resumable)."""
+        write_pseudo_labels(find_data(self.options["data"]), Path(self.options["masks"]))
+        if self.options["rendered"]:
+            worlds, frames = self.options["rendered_worlds"], self.options["rendered_frames"]
+            write_rendered_masks(Path(self.options["rendered"]), worlds, frames)
 
     def _masks(self, development: bool) -> MaskDataset:
         data = CocoBoxes(find_data(self.options["data"]))
@@ -80,7 +99,7 @@ class SegmentationTask:
         augment = self.options["augment"] and not development
         masks = MaskDataset(chosen, Path(self.options["masks"]), self.config, augment)
         if len(masks) == 0:
-            remedy = "write them with `python -m vision_nodes.training.pseudo_labels`"
+            remedy = "`vision-nodes train segmentation` writes them"
             raise TrainingError(f"pseudo labels in {self.options['masks']}", "none", remedy)
         return masks
 
