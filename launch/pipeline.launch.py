@@ -73,14 +73,11 @@ def _nodes(context: LaunchContext) -> list:
     camera = {"image": value("image"), "camera_info": value("camera_info")}
     base = {"base_frame": value("base_frame")}
     if value("composed").lower() == "true":
-        # Node names are the tasks' own: the container hands every node its section of the parameter file.
-        parameters = [value("params_file"), sim_time]
-        extra = [f"preprocess_node:{k}:={v}" for k, v in camera.items()]
-        extra += [f"{node}:base_frame:={value('base_frame')}" for node in ("odometry_node", "place_node")]
-        arguments = ["--ros-args", "--log-level", value("log_level")]
-        for assignment in [*extra, f"vision_nodes_container:tasks:={','.join(tasks)}"]:
-            arguments += ["-p", assignment]
-        return [Node(executable="container", parameters=parameters, **{**common, "arguments": arguments})]
+        # One process, several nodes: a parameter without a node's name goes to each that declares it.
+        common_values = {**sim_time, **camera, **base, "tasks": ",".join(tasks)}
+        if "odometry" not in tasks:
+            common_values["use_odometry"] = False
+        return [Node(executable="container", parameters=[value("params_file"), common_values], **common)]
     nodes = [
         Node(executable="preprocess_node", parameters=[value("params_file"), sim_time, camera], **common)
     ]

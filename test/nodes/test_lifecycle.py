@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,6 +14,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from vision_nodes.nodes.detection_node import DetectionNode
+from vision_nodes.nodes.preprocess_node import PreprocessNode
 
 
 @pytest.fixture
@@ -78,3 +80,21 @@ def test_settings_are_refused_with_reason_and_described(context: Any) -> None:
         assert described.floating_point_range[0].to_value == 1.0 and described.description
     finally:
         node.destroy_node()
+
+
+@pytest.mark.parametrize("namespace", ["", "/robot1"])
+def test_the_shipped_parameter_file_reaches_nodes_in_any_namespace(tmp_path: Path, namespace: str) -> None:
+    shipped = Path(__file__).resolve().parents[2] / "launch" / "config" / "pipeline.yaml"
+    changed = tmp_path / "parameters.yaml"
+    changed.write_text(shipped.read_text().replace("max_width: 640", "max_width: 480"))
+    made = rclpy.Context()
+    remap = ["-r", f"__ns:={namespace}"] if namespace else []
+    arguments = ["--ros-args", "--params-file", str(changed), *remap, "-p", "image:=/cam/image_raw"]
+    rclpy.init(context=made, args=arguments)
+    node = PreprocessNode(context=made)
+    try:
+        assert (node.settings.max_width, node.settings.image) == (480, "/cam/image_raw")
+        assert node.get_namespace() == (namespace or "/")
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=made)

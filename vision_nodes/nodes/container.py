@@ -97,7 +97,7 @@ def _wire(graph: Graph) -> None:
 
 
 def main() -> None:
-    """Run the whole graph: ``container``; the parameter `tasks` of `preprocess_node` chooses what runs."""
+    """Run the whole graph: ``container``; the parameter `tasks` chooses what runs."""
     run_nodes(lambda: compose(tasks_from_arguments()).nodes)
 
 

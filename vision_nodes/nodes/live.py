@@ -92,7 +92,7 @@ def running_container(
         log: file for its output; None discards it.
     """
     command = [sys.executable, "-m", "vision_nodes.nodes.container", "--ros-args"]
-    for assignment in (f"vision_nodes_container:tasks:={','.join(tasks)}", *parameters):
+    for assignment in (f"tasks:={','.join(tasks)}", *parameters):
         command += ["-p", assignment]
     output = log.open("wb") if log else subprocess.DEVNULL
     environment = {**shared_memory_environment(), **os.environ}

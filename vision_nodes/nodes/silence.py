@@ -5,6 +5,8 @@ from __future__ import annotations
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
+from vision_nodes.bags.topics import NOT_A_CAMERA
+
 
 def explain_silence(node: Node, topic: str) -> str:
     """One sentence for a topic on which nothing arrives."""
@@ -15,7 +17,8 @@ def explain_silence(node: Node, topic: str) -> str:
             found
             for found, types in node.get_topic_names_and_types()
             if any(kind in ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage") for kind in types)
-            and "/preprocessed/" not in found
+            and not any(part in found for part in NOT_A_CAMERA)
+            and found != name
         )
         return (
             f"expected images on {name}; received none: nobody publishes it; remedy: start the camera or set "
