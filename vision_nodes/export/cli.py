@@ -6,7 +6,7 @@ import argparse
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rich.console import Console
@@ -82,7 +82,9 @@ def run_quantize(arguments: argparse.Namespace) -> int:
     manifest = Manifest.read(path)
     task = make_task(read_config(CONFIG_DIR / f"{manifest.task}.yaml"))
     held_out = task.val_dataset()
-    few = Subset(held_out, range(0, len(held_out), max(1, len(held_out) // arguments.score_pictures)))
+    few: Any = Subset(
+        cast(Any, held_out), range(0, len(held_out), max(1, len(held_out) // arguments.score_pictures))
+    )
     sign = 1 if task.higher_is_better else -1
 
     def score(file: Path, precision: str = "int8") -> float:

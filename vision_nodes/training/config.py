@@ -39,7 +39,7 @@ class TrainingConfig:
     threads: int = 1  # torch threads on a CPU
     accelerator: str = "auto"
     devices: int = 1
-    precision: str = "32-true"  # Lightning Fabric's names, e.g. bf16-mixed
+    precision: Any = "32-true"  # Lightning Fabric's names, e.g. bf16-mixed
     patience: int = 0  # validations without a better metric before stopping; 0 = never
     validate_every: int = 1  # epochs
     checkpoint_minutes: float = 10.0

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,7 +73,7 @@ def score_segmentation(engine: Engine) -> dict[str, float]:
     for image, truth in _camvid_val():
         camvid.add(lookup[segmenter.segment(as_frame(image)).labels], truth)
     seven = [iou for name, iou in camvid.class_iou().items() if name != "pole_sign"]
-    figures = {
+    figures: dict[str, Any] = {
         "agreement_pixels": agreement.figures()["pixel_accuracy"],
         "agreement_miou": agreement.figures()["miou"],
         "camvid_miou_8": camvid.figures()["miou"],

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from vision_nodes.errors import TrainingError
 from vision_nodes.training.checkpoint import load_weights, read_checkpoint, write_checkpoint
 from vision_nodes.training.config import TrainingConfig
+from vision_nodes.training.ema import update_average
 from vision_nodes.training.report import RunReport
 from vision_nodes.training.sampler import EpochSampler
 from vision_nodes.training.schedule import (
@@ -30,7 +31,7 @@ from vision_nodes.training.schedule import (
     parameter_groups,
     set_learning_rate,
 )
-from vision_nodes.training.task import TrainingTask
+from vision_nodes.training.task import Samples, TrainingTask
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Run:
     optimiser: Any
     loader: Any
     sampler: EpochSampler
-    validation: Dataset[Any]
+    validation: Samples
     report: RunReport
     batches: int  # per epoch
     progress: Progress = field(default_factory=Progress)
@@ -105,19 +106,19 @@ def _set_up(task: TrainingTask, config: TrainingConfig, directory: Path, overfit
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
     fabric.launch()
     fabric.seed_everything(config.seed, verbose=False)
-    training = task.train_dataset()
-    validation = task.val_dataset()
+    training: Any = task.train_dataset()
+    validation: Samples = task.val_dataset()
     if overfit:
         training = validation = Subset(training, range(min(overfit, len(training))))
     if len(training) == 0:
         raise TrainingError("training samples", "an empty data set", "check the data folder in the config")
     # channels last doubles the speed of convolutions on a CPU and suits tensor cores
-    network = task.network().to(memory_format=torch.channels_last)
+    network = _channels_last(task.network())
     averaged = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(parameter_groups(network, config), lr=config.learning_rate)
     model, optimiser = fabric.setup(network, optimiser)
     sampler = EpochSampler(len(training), config.seed, fabric.global_rank, fabric.world_size)
-    loader = DataLoader(
+    loader: Any = DataLoader(
         training,
         config.batch,
         sampler=sampler,
@@ -129,6 +130,13 @@ def _set_up(task: TrainingTask, config: TrainingConfig, directory: Path, overfit
     report = RunReport(directory, enabled=fabric.is_global_zero)
     objects = (network, averaged.to(fabric.device), model, optimiser, loader, sampler, validation, report)
     return Run(task, config, directory, fabric, *objects, batches=len(loader))
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return network
 
 
 def _train_epoch(run: Run) -> dict[str, float]:
@@ -175,22 +183,8 @@ def _step(run: Run, batch: Any) -> dict[str, float]:
         if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
             raise
         raise TrainingError("enough memory", str(error)[:200], "lower batch or input_wh") from error
-    _average(run)
+    update_average(run.averaged, run.network, config.ema_decay, progress.step)
     return {name: float(value.detach()) for name, value in losses.items()}
-
-
-@torch.no_grad()
-def _average(run: Run) -> None:
-    """Exponential moving average of weights, with a young average following faster."""
-    decay = min(run.config.ema_decay, (1 + run.progress.step) / (10 + run.progress.step))
-    if run.config.ema_decay == 0:
-        decay = 0.0
-    current = run.network.state_dict()
-    for name, value in run.averaged.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(current[name].detach().to(value.dtype), 1 - decay)
-        else:
-            value.copy_(current[name])
 
 
 def _validate(run: Run) -> dict[str, float]:
