@@ -44,12 +44,11 @@ def write_preview(scores: Scores, png: str | Path) -> None:
         ),
     ]
     ate = _figure(scores, "odometry", "ate_sim3_m", "ATE Sim3", " m")
-    closures = scores.metrics.get("places", {}).get("closures")
     bottom = [
         _tile(_trajectory_picture(scores), f"odometry on truth{ate}"),
         _tile(
             place_picture(scores),
-            "place match" + ("" if closures is None else f"   {closures} loop closures verified"),
+            _place_caption(scores),
             columns=2,
         ),
     ]
@@ -135,6 +134,13 @@ def place_picture(scores: Scores) -> np.ndarray | None:
     image = recording.image(shown.stamp_ns)
     other = recording.image(recording.keyframes[shown.candidate_ids[0]])
     return None if image is None else draw_place_match(image, other, shown)
+
+
+def _place_caption(scores: Scores) -> str:
+    closures = len(scores.recording.closures)
+    if closures:
+        return f"loop closure   {closures} verified"
+    return "place match, not verified" if scores.recording.places else "place match"
 
 
 def _trajectory_picture(scores: Scores) -> np.ndarray | None:

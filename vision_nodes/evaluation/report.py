@@ -15,13 +15,16 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from vision_nodes.evaluation.charts import confusion_chart, depth_chart, latency_chart, trajectory_chart
-from vision_nodes.evaluation.preview import (
-    depth_picture,
-    detection_picture,
-    segmentation_picture,
-    write_preview,
+from vision_nodes.evaluation.charts_quality import (
+    box_confusion_chart,
+    error_chart,
+    precision_recall_chart,
+    reliability_chart,
 )
+from vision_nodes.evaluation.figure_names import label_of
+from vision_nodes.evaluation.preview import write_preview
 from vision_nodes.evaluation.score import Scores
+from vision_nodes.evaluation.worst import worst_frames
 
 TITLES = {
     "detection": "Detections",
@@ -51,6 +54,7 @@ def write_report(scores: Scores, html: str | Path) -> None:
     )
     environment.filters["figure"] = format_figure
     environment.filters["scalars"] = scalars
+    environment.filters["label"] = label_of
     metrics = scores.metrics
     text = environment.get_template("report.html.j2").render(
         bag=scores.recording.path.name,
@@ -64,6 +68,10 @@ def write_report(scores: Scores, html: str | Path) -> None:
             "trajectory": svg_of(trajectory_chart(scores)),
             "confusion": svg_of(confusion_chart(scores)),
             "depth": svg_of(depth_chart(scores)),
+            "reliability": svg_of(reliability_chart(scores)),
+            "box_confusion": svg_of(box_confusion_chart(scores)),
+            "error": svg_of(error_chart(scores)),
+            "precision_recall": svg_of(precision_recall_chart(scores)),
         },
         per_class={
             "detection": _sorted(metrics.get("detection", {}).get("class_ap")),
@@ -89,7 +97,11 @@ def format_figure(value: Any) -> str:
 
 def scalars(section: dict[str, Any]) -> list[tuple[str, Any]]:
     """The plain figures of a task's section."""
-    plain = [(name, value) for name, value in section.items() if not isinstance(value, (dict, list, str))]
+    plain = [
+        (name, value)
+        for name, value in (section | section.get("tracking", {})).items()
+        if not isinstance(value, (dict, list, str))
+    ]
     listed = [
         (name, ", ".join(map(str, value))) for name, value in section.items() if isinstance(value, list)
     ]
@@ -118,44 +130,10 @@ def _sorted(values: dict[str, float] | None) -> list[tuple[str, float]]:
 
 
 def _worst(scores: Scores) -> dict[str, list[dict[str, str]]]:
-    """The frames with the largest errors, as the robot saw them."""
-    worst: dict[str, list[dict[str, str]]] = {}
-    masks = sorted(scores.frame_accuracy.items(), key=lambda item: item[1])[:WORST]
-    worst["segmentation"] = [
-        {"image": _jpeg(picture), "caption": f"pixel accuracy {value:.3f}"}
-        for stamp, value in masks
-        if (picture := segmentation_picture(scores, stamp)) is not None
-    ]
-    depths = sorted(
-        ((s, v["abs_rel"]) for s, v in scores.frame_depth.items() if v), key=lambda item: -item[1]
-    )[:WORST]
-    worst["depth"] = [
-        {
-            "image": _jpeg(np.concatenate([_like(image, picture), picture], axis=1)),
-            "caption": f"AbsRel {value:.3f}",
-        }
-        for stamp, value in depths
-        if (picture := depth_picture(scores, stamp)) is not None
-        and (image := scores.recording.image(stamp)) is not None
-    ]
-    misses = sorted(
-        scores.detection_frames,
-        key=lambda s: len(scores.detection_frames[s].predicted) - len(scores.detection_frames[s].truth),
-    )[:WORST]
-    worst["detection"] = [
-        {
-            "image": _jpeg(picture),
-            "caption": f"{len(scores.detection_frames[stamp].predicted)} boxes for "
-            f"{len(scores.detection_frames[stamp].truth)} true objects",
-        }
-        for stamp in misses
-        if (picture := detection_picture(scores, stamp)) is not None
-    ]
-    return worst
-
-
-def _like(image: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.asarray(cv2.resize(image, (other.shape[1], other.shape[0]), interpolation=cv2.INTER_AREA))
+    return {
+        task: [{"image": _jpeg(frame.picture), "caption": frame.caption} for frame in frames]
+        for task, frames in worst_frames(scores, WORST).items()
+    }
 
 
 def _preview(scores: Scores) -> str:

@@ -21,13 +21,15 @@ from vision_nodes.evaluation.recording import Recording
 from vision_nodes.evaluation.scores import Scores, missing_truth
 
 TRACKED = ("tracking", "degraded")
+METRIC_FIGURES = ("ate_se3_m", "scale_error", "kitti_translation_percent")
 
 
 def score_motion(scores: Scores) -> dict[str, Any]:
     """States, trajectory errors, consistency of the published covariance."""
     recording = scores.recording
     if not recording.states:
-        return {"reason": "no results on /odometry/state"}
+        old = " that this version can read" if "odometry" in recording.arrived else ""
+        return {"reason": f"no results on /odometry/state{old}"}
     states = [state.state.value for state in recording.states.values()]
     tracked = sum(state in TRACKED for state in states)
     # A live run drops frames on purpose; the share is of the frames odometry has answered.
@@ -43,6 +45,8 @@ def score_motion(scores: Scores) -> dict[str, Any]:
         reason = missing_truth("/ground_truth/pose", recording.states, recording.truth_poses)
         return figures | {"reason": reason}
     scores.trajectories = trajectories
+    if figures["scale_states"] == ["unscaled"]:  # lengths were never claimed to be metres
+        figures |= {name: None for name in METRIC_FIGURES if name in figures}
     if len(trajectories.stamps_ns) >= 3:
         figures |= _consistency(recording, trajectories)
     if recording.T_map_odom and len(trajectories.stamps_ns) >= 3:

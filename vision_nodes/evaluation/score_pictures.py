@@ -40,7 +40,8 @@ def score_detection(scores: Scores) -> dict[str, Any]:
     predicted_names = _class_names(recording.detections.values())
     true_names = _class_names(recording.truth_detections.values())
     # A class that the model does not know, or that the world does not have, says nothing about either.
-    names = sorted(true_names & (set(_model_classes(recording)) or predicted_names))
+    # Of a model that is not installed here only the classes it published are known; none: all count as missed.
+    names = sorted(true_names & (set(_model_classes(recording)) or predicted_names or true_names))
     if not names:
         return figures | {
             "reason": f"no common class: truth has {sorted(true_names)}, results {sorted(predicted_names)}"
