@@ -104,10 +104,10 @@ class CocoBoxes:
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        precision = evaluation.eval["precision"][0, :, :, 0, -1]  # IoU 0.5, (recall, class)
-        per_class = {
-            f"ap50_{name}": float(np.mean(column)) for name, column in zip(self.class_names, precision.T)
-        }
+        precision = evaluation.eval["precision"][0, :, :, 0, -1]  # IoU 0.5, (recall, class by rising id)
+        by_id = [name for _, name in sorted(zip(self.category_ids, self.class_names))]
+        present = [(name, column) for name, column in zip(by_id, precision.T) if column[0] >= 0]
+        per_class = {f"ap50_{name}": float(np.mean(column)) for name, column in present}
         return {"ap": float(evaluation.stats[0]), "ap50": float(evaluation.stats[1]), **per_class}
 
     def _rows(self, image_id: int, result: Detections) -> list[dict[str, Any]]:
