@@ -36,11 +36,17 @@ def run_nodes(make: Callable[[], Sequence[VisionNode]]) -> None:
     logging.getLogger("vision_nodes").addHandler(RosLogHandler())
     cv2.setNumThreads(1)  # one worker thread per task already; more would fight over the cores
     signal.signal(signal.SIGTERM, lambda *_: rclpy.try_shutdown())
-    nodes = list(make())
+    nodes: list[VisionNode] = []
+    up: list[bool] = []
     try:
-        up = [node.autostart() for node in nodes]
+        nodes += make()
+        up += [node.autostart() for node in nodes]
         if any(up):
             spin(nodes)
+    except Exception:
+        if rclpy.ok():  # otherwise the middleware went away in mid-start: the user stopped us
+            raise
+        up.append(True)
     finally:
         for node in nodes:
             node.active = False
