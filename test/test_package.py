@@ -38,9 +38,17 @@ RUNTIME = (
     "nodes",
     "bags",
 )
-# Imported where they are found, never required: the Jetson's own package, ROS on a robot, an optional log.
+# Imported where they are found, never required: the Jetson's own package, ROS on a robot, a log, a cluster.
 OFFLINE_FILES = "lint*.py"  # `vision-nodes models check`, a tool of the train extra
-OPTIONAL = {"tensorrt", "cv_bridge", "launch", "launch_ros", "ament_index_python", "tensorboard"}
+OPTIONAL = {
+    "tensorrt",
+    "cv_bridge",
+    "launch",
+    "launch_ros",
+    "ament_index_python",
+    "tensorboard",
+    "distributed",
+}
 
 
 @pytest.fixture(scope="module")
