@@ -38,8 +38,8 @@ RUNTIME = (
     "nodes",
     "bags",
 )
-# Imported where they are found, never required: the Jetson's own package, ROS on a robot, a log, a cluster.
 OFFLINE_FILES = "lint*.py"  # `vision-nodes models check`, a tool of the train extra
+# Imported where they are found, never required: the Jetson's own package, ROS on a robot, a log, a cluster.
 OPTIONAL = {
     "tensorrt",
     "cv_bridge",
