@@ -141,6 +141,7 @@ class PlaceRecogniser:
             if not self._policy.wants(frame.stamp_ns, segment, T_odom_cam):
                 return None
             keyframe = self._maker.make(frame, descriptor, self._database.next_id)
+            self._retrieval.check(keyframe)
             keyframe.segment, keyframe.T_odom_cam = segment, T_odom_cam
             self._add_landmarks(keyframe, frame, depth)
             self._policy.accept(keyframe)
@@ -157,6 +158,7 @@ class PlaceRecogniser:
         """
         with self._lock:
             keyframe = self._maker.make(frame, descriptor, NOT_STORED)
+            self._retrieval.check(keyframe)
             LandmarkBuilder().add(keyframe, *self._maker.sampled_depth(keyframe, frame, depth))
             return self._retrieval.lookup(keyframe)
 

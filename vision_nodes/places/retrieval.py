@@ -63,7 +63,6 @@ class Retrieval:
         """Make a keyframe findable."""
         if self._index is None:
             self._index = DescriptorIndex(len(keyframe.descriptor), self._settings.flat_limit)
-        self._check_dimension(keyframe)
         self._index.add(keyframe.id, keyframe.descriptor)
         self._recent.append(_Entry(keyframe.id, keyframe.stamp_ns, keyframe.segment))
 
@@ -81,7 +80,6 @@ class Retrieval:
         """
         if self._index is None:
             return PlaceResult(query.stamp_ns, query.id)
-        self._check_dimension(query)
         below_id = None if graph is None else self._first_recent(query)
         ids, scores = self._index.search(query.descriptor, self._settings.candidates, below_id)
         keep = scores >= self._settings.min_similarity
@@ -93,9 +91,9 @@ class Retrieval:
         scores_out = tuple(float(s) for s in scores[keep])
         return PlaceResult(query.stamp_ns, query.id, tuple(ranked), scores_out, closure, _evidence(best))
 
-    def _check_dimension(self, keyframe: Keyframe) -> None:
-        assert self._index is not None
-        if len(keyframe.descriptor) != self._index.dimension:
+    def check(self, keyframe: Keyframe) -> None:
+        """Raise FrameError when the keyframe's descriptor cannot be compared with the map's."""
+        if self._index is not None and len(keyframe.descriptor) != self._index.dimension:
             raise FrameError(
                 f"a place descriptor of {self._index.dimension} values like the map's",
                 f"{len(keyframe.descriptor)}",
@@ -103,11 +101,13 @@ class Retrieval:
             )
 
     def _first_recent(self, query: Keyframe) -> int | None:
-        """Smallest id too young to be a revisit: ids from there on are not searched."""
+        """Smallest id too young to be a revisit, the query's own included: ids from there on are not searched."""
         gap_ns = int(self._settings.min_gap_s * 1e9)
         while self._recent and not self._is_recent(self._recent[0], query, gap_ns):
             self._recent.popleft()
         young = [e.id for e in self._recent if self._is_recent(e, query, gap_ns)]
+        if query.id >= 0:
+            young.append(query.id)
         return min(young) if young else None
 
     @staticmethod

@@ -27,8 +27,9 @@ from vision_nodes.places.settings import VerificationSettings
 _GRID = 6
 _MIN_POINTS = 8  # matches with a 3D point, below which a pose has no trustworthy length
 _MIN_AGREEMENT = 0.5
-_SYSTEMATIC_DEPTHS = 0.012  # 1-sigma, fraction of the scene's depth
-_SYSTEMATIC_RAD = np.deg2rad(0.5)
+_SYSTEMATIC_DEPTHS = 0.005  # 1-sigma / the scene's depth
+_SYSTEMATIC_DISTANCE = 0.04  # 1-sigma / distance between the two cameras
+_SYSTEMATIC_RAD = np.deg2rad(0.4)
 _PNP_SLACK = 2.5  # landmarks are off by more than features: PnP threshold / epipolar threshold
 
 
@@ -76,7 +77,7 @@ def verify(query: Keyframe, matched: Keyframe, settings: VerificationSettings) -
     result = Verification(
         matched.id,
         T_matched_query,
-        covariance + _systematic(matched.median_depth),
+        covariance + _systematic(T_matched_query, matched.median_depth),
         int(inlier.sum()),
         float(inlier.mean()),
         int((inlier & matches.has_point).sum()),
@@ -178,9 +179,11 @@ def _inliers(matches: Matches, T_matched_query: np.ndarray, threshold_px: float)
     return on_line & ~far
 
 
-def _systematic(depth: float) -> np.ndarray:
+def _systematic(T_matched_query: np.ndarray, depth: float) -> np.ndarray:
     """(6, 6) errors that all matches share (landmarks of one odometry, calibration, rolling shutter)."""
-    return np.diag(np.repeat([(_SYSTEMATIC_DEPTHS * depth) ** 2, _SYSTEMATIC_RAD**2], 3))
+    distance = float(np.linalg.norm(T_matched_query[:3, 3]))
+    sigma_m = np.hypot(_SYSTEMATIC_DEPTHS * depth, _SYSTEMATIC_DISTANCE * distance)
+    return np.diag(np.repeat([sigma_m**2, _SYSTEMATIC_RAD**2], 3))
 
 
 def _refusal(v: Verification, settings: VerificationSettings) -> str:
