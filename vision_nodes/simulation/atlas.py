@@ -14,7 +14,7 @@ import numpy as np
 
 LEVELS = 7
 GRAIN = 2 ** (LEVELS - 1)  # texture sides are multiples of this, so that every level halves exactly
-GUTTER = 1  # replicated border: bilinear taps of one level never read the next one
+GUTTER = 2  # replicated border: bilinear taps, up to 0.7 texels beyond the edge, stay in their level
 ATLAS_WIDTH = 8192
 MAX_SIDE = 32767 - 1  # cv2.remap addresses its source with 16-bit integers
 

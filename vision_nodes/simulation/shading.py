@@ -73,17 +73,18 @@ class _StripShader:
         unseen = index < 0 if index.min() < 0 else None
         index = np.maximum(index, 0).astype(np.intp)  # the type `take` needs: it would convert each time
         x, y, along_x, along_y, lod = self._footprint(index, rows.start)
-        size = self.size.take(index, axis=1)
         levels = self._levels(lod, self.texture.take(index))
-        taps = []
-        for shift in (np.float32(-0.25), np.float32(0.25)):
-            tap_x = np.clip(x + shift * along_x, 0, size[0])
-            tap_y = np.clip(y + shift * along_y, 0, size[1])
-            taps.append(self._trilinear(tap_x, tap_y, levels))
-        colour = cv2.addWeighted(taps[0], 0.5, taps[1], 0.5, 0.0)
-        gain = self.gain_words.take(index)[..., None].view(np.uint8)[..., :3]
-        colour = cv2.multiply(colour, np.ascontiguousarray(gain), scale=1 / 128)
-        labels, instances = self._truth(index, x, y, size)
+        shifts = (np.float32(-0.25), np.float32(0.25))
+        taps = [(x + shift * along_x, y + shift * along_y) for shift in shifts]
+        if lod.max() > LEVELS - 1.01:
+            # only where even the coarsest level is too fine can a tap leave the texture's gutter
+            size = self.size.take(index, axis=1)
+            taps = [(np.clip(tap[0], 0, size[0]), np.clip(tap[1], 0, size[1])) for tap in taps]
+        first, second = (self._trilinear(*tap, levels) for tap in taps)
+        colour = cv2.addWeighted(first, 0.5, second, 0.5, 0.0)
+        gain = cv2.cvtColor(self.gain_words.take(index)[..., None].view(np.uint8), cv2.COLOR_RGBA2RGB)
+        colour = cv2.multiply(colour, gain, scale=1 / 128)
+        labels, instances = self._truth(index, x, y)
         if unseen is not None:
             colour[unseen], labels[unseen], instances[unseen] = 0, 255, 0
         return colour, labels, instances
@@ -129,14 +130,13 @@ class _StripShader:
         ]
         return cv2.blendLinear(*samples, *levels.weight)
 
-    def _truth(
-        self, index: np.ndarray, x: np.ndarray, y: np.ndarray, size: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _truth(self, index: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels and instances: the polygon's own, or the texel's where its texture carries truth."""
         labels, instances = self.label.take(index), self.instance.take(index)
         offset = self.truth_offset.take(index)
         if not (offset >= 0).any():
             return labels, instances
+        size = self.size.take(index, axis=1)
         column = np.clip(x, 0, size[0] - 1).astype(np.int32)
         row = np.clip(y, 0, size[1] - 1).astype(np.int32)
         texel = (row * size[0].astype(np.int32) + column + offset).astype(np.intp)

@@ -40,7 +40,7 @@ def find_visible(
     """Resolve visibility at every pixel centre, nearest polygons first."""
     polygon, form, nearness = _candidates(scene, T_world_cam, K, size_wh)
     order = np.argsort(-nearness, kind="stable")
-    polygon, form = polygon[order], form[order]
+    polygon, form, nearness = polygon[order], form[order], nearness[order]
     width, height = size_wh
     first, last = _spans(form, scene.sides[polygon], size_wh)
     index = np.full((height, width), -1, np.int32)
@@ -57,6 +57,8 @@ def find_visible(
         left, right = int(x0.min()), int(np.where(x0 <= x1, x1, -1).max()) + 1
         a, b, offset = form[c, 2]
         buffer = inverse_depth[rows, left:right]
+        if nearness[c] <= buffer.min():
+            continue  # all of it is behind what is drawn already
         nearer = (a * xs[left:right]).astype(np.float32) + (b * ys[rows] + offset).astype(np.float32)[:, None]
         mask = nearer > buffer
         cols = columns[left:right]
