@@ -49,6 +49,7 @@ class DetectionNode(EngineNode):
         """Load the detector and create the outputs."""
         super().open_task()
         self._detector = self._make_detector()
+        self._run = 0
         self._tracker = Tracker(TrackerSettings())
         self._output = self.output(Detection2DArray, "detections")
         self._overlay = self.output(Image, "~/overlay", on_demand=True)
@@ -68,6 +69,9 @@ class DetectionNode(EngineNode):
         """Detect, track, publish."""
         with self.statistics.stage("network"):
             detections = self._detector.detect(frame)
+        if frame.run != self._run:  # the stream started again: what was tracked belongs to another time
+            self._tracker.reset()
+            self._run = frame.run
         if self.settings.track:
             with self.statistics.stage("track"):
                 detections = self._tracker.update(detections, frame.stamp_ns, frame.gray())
