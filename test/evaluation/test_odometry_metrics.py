@@ -23,6 +23,7 @@ from vision_nodes.evaluation.odometry import (
     path_length,
     relative_errors,
     score_odometry,
+    segment_errors,
 )
 
 EVO = Path(sys.executable).with_name("evo_ape")
@@ -121,6 +122,22 @@ def test_anees_is_one_for_errors_drawn_from_their_covariance():
     covariances = np.tile(covariance, (len(errors), 1, 1))
     assert anees(errors, covariances) == pytest.approx(1, abs=0.05)
     assert anees(2 * errors, covariances) == pytest.approx(4, abs=0.2)
+
+
+def test_segment_errors_by_hand():
+    """300 m straight on at 1 m per frame; the estimate is 2 % long and turns 0.01 degrees per frame."""
+    t = np.zeros((301, 3))
+    t[:, 0] = np.arange(301)
+    truth = poses(np.eye(3)[None], t)
+    longer = Trajectories(np.arange(301), poses(np.eye(3)[None], 1.02 * t), truth)
+    translation, rotation = segment_errors(longer)
+    assert (translation, rotation) == pytest.approx((2.0, 0.0), abs=0.03)  # one frame beyond each length
+    assert segment_errors(longer, scale=1 / 1.02) == pytest.approx((0.0, 0.0), abs=1e-5)
+    turning = Rotation.from_euler("z", 0.01 * np.arange(301)[:, None], degrees=True).as_matrix()
+    assert segment_errors(Trajectories(np.arange(301), poses(turning, t), truth))[1] == pytest.approx(
+        0.01, rel=0.02
+    )
+    assert segment_errors(Trajectories(np.arange(50), truth[:50], truth[:50])) is None
 
 
 def write_tum(path: Path, stamps_ns: np.ndarray, T: np.ndarray) -> None:

@@ -112,16 +112,21 @@ def _coco_frames(path: Path, make: _SetMessages) -> Iterator[Messages]:
         ) from error
     for index, image in enumerate(data["images"]):
         stamp = (index + 1) * PERIOD_NS
-        file = _find_picture(path.parent, image["file_name"])
+        file = _find_picture(path, image["file_name"])
         truth = make.boxes(stamp, boxes[image["id"]], names)
         yield [("/image_raw/compressed", make.file(stamp, file)), ("/ground_truth/detections", truth)]
 
 
-def _find_picture(folder: Path, name: str) -> Path:
-    for candidate in (folder / name, folder / "images" / name, folder / "images" / Path(name).name):
-        if candidate.is_file():
-            return candidate
-    raise BagError(f"the picture {name} beside the COCO file", f"not in {folder}", "copy the pictures")
+def _find_picture(coco: Path, name: str) -> Path:
+    """Where sets keep their pictures: beside the file, in images/, or in images/<split>/."""
+    folder = coco.parent
+    for place in (folder, folder / "images", folder / "images" / coco.stem):
+        for candidate in (place / name, place / Path(name).name):
+            if candidate.is_file():
+                return candidate
+    raise BagError(
+        f"the picture {name} beside {coco.name}, in images/ or images/{coco.stem}/", "none there", "copy it"
+    )
 
 
 def _mask_frames(folder: Path, pairs: list[tuple[Path, Path]], make: _SetMessages) -> Iterator[Messages]:

@@ -131,7 +131,7 @@ def print_outcome(outcome: Outcome) -> None:
     """What was scored, what not and why, and where the report is."""
     console, name = Console(), Path(outcome.job.input).name
     if outcome.error:
-        console.print(f"{name}: FAILED: {outcome.error}", markup=False)
+        console.print(f"{name}: FAILED: {outcome.error}", markup=False, soft_wrap=True)
         return
     table = Table(title=f"{name}: {Path(outcome.job.out) / 'report.html'}", title_justify="left")
     for column in ("task", "figure", "value"):
@@ -158,7 +158,7 @@ def _report_gates(outcomes: Sequence[Outcome], gates: Sequence[Gate], junit: Pat
             else check_gates(outcome.metrics, gates)
         )
         for result in results[name]:
-            console.print(f"{name}: {result.text}", markup=False)
+            console.print(f"{name}: {result.text}", markup=False, soft_wrap=True)
     write_junit(results, junit)
     return sum(not result.passed for found in results.values() for result in found)
 

@@ -87,7 +87,8 @@ def confusion_chart(scores: Scores) -> Figure | None:
     present = np.flatnonzero(square.sum(1) + square.sum(0) > 0)
     shares = square[np.ix_(present, present)] / np.maximum(score.confusion[present].sum(1, keepdims=True), 1)
     names = [score.names[i] for i in present]
-    figure = Figure(figsize=(7.0, 6.0), layout="constrained")
+    side = max(3.4, 0.42 * len(names) + 1.6)
+    figure = Figure(figsize=(min(side + 1, 9.0), min(side, 8.0)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)

@@ -27,7 +27,7 @@ def score_detections(frames: Sequence[DetectionFrame], names: Sequence[str]) -> 
     Returns:
         ``ap``, ``ap50``, ``ap75``, ``ar`` (None when there is no truth), ``class_ap``, counts.
     """
-    boxes = sum(len(frame.truth) for frame in frames)
+    boxes = sum(len(f.truth) - (0 if f.crowd is None else int(f.crowd.sum())) for f in frames)
     found = sum(len(frame.predicted) for frame in frames)
     figures: dict[str, object] = {
         "frames": len(frames),
