@@ -55,6 +55,11 @@ def exp_se3(xi: np.ndarray) -> np.ndarray:
     return T
 
 
+def log_se3(T: np.ndarray) -> np.ndarray:
+    """(4, 4) -> (6,) translation and rotation vector, the inverse of `exp_se3`."""
+    return np.concatenate([T[:3, 3], log_so3(T[:3, :3])])
+
+
 def make_pose(R: np.ndarray, t: np.ndarray) -> np.ndarray:
     """(3, 3) rotation and (3,) translation -> (4, 4)."""
     T = np.eye(4)

@@ -24,6 +24,7 @@ class Keyframe:
     ids: np.ndarray  # (N,) int64 sorted track ids
     xy: np.ndarray  # (N, 2) float32 px
     image: np.ndarray  # (H, W) uint8
+    covariance: np.ndarray = field(default_factory=lambda: np.zeros((7, 7)))  # see `drift`
 
     def forget(self, keep: np.ndarray) -> None:
         """Keep only the observations where `keep` (N,) is True."""
@@ -37,7 +38,8 @@ class Window:
     problem: BundleProblem
     keyframe_ids: np.ndarray  # (C,)
     landmark_ids: np.ndarray  # (P,)
-    map_version: int  # a reset or a rescaling in between makes the answer useless
+    generation: int  # a reset in between makes the answer useless
+    similarity: tuple[float, np.ndarray]  # the map's, when the window was taken
 
 
 @dataclass
@@ -48,7 +50,9 @@ class LocalMap:
     keyframes: dict[int, Keyframe] = field(default_factory=dict)
     ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
-    version: int = 0
+    generation: int = 0
+    # Everything the map was stretched by since it began: p = ratio * p_then + shift.
+    similarity: tuple[float, np.ndarray] = field(default_factory=lambda: (1.0, np.zeros(3)))
     _next_keyframe: int = 0
 
     @property
@@ -56,11 +60,17 @@ class LocalMap:
         """The newest keyframe."""
         return next(reversed(self.keyframes.values()))
 
+    @property
+    def unit(self) -> float:
+        """By how much the map was stretched since it began."""
+        return self.similarity[0]
+
     def clear(self) -> None:
         """Forget everything; keyframe ids go on counting."""
         self.keyframes.clear()
         self.ids, self.points = np.zeros(0, np.int64), np.zeros((0, 3))
-        self.version += 1
+        self.similarity = (1.0, np.zeros(3))
+        self.generation += 1
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """(N,) row of each id in `points`, -1 where it is no landmark."""
@@ -91,7 +101,16 @@ class LocalMap:
         self.points = centre + ratio * (self.points - centre)
         for keyframe in self.keyframes.values():
             keyframe.T_odom_cam[:3, 3] = centre + ratio * (keyframe.T_odom_cam[:3, 3] - centre)
-        self.version += 1
+            keyframe.covariance[:3] *= ratio
+            keyframe.covariance[:, :3] *= ratio
+        total, shift = self.similarity
+        self.similarity = (ratio * total, ratio * shift + (1 - ratio) * centre)
+
+    def _carried(self, window: Window, points: np.ndarray) -> np.ndarray:
+        """(N, 3) points as the map was when `window` was taken -> as it is now."""
+        then, now = window.similarity, self.similarity
+        ratio = now[0] / then[0]
+        return ratio * (points - then[1]) + now[1]
 
     def observations(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All (keyframe id, landmark row, px) triples of landmarks, keyframe by keyframe."""
@@ -150,7 +169,7 @@ class LocalMap:
             K, T_cam_odom, fixed, self.points[used], cameras[keep].astype(np.int32), number[rows[keep]].astype(np.int32),
             xy[keep], self.settings.pixel_sigma,
         )  # fmt: skip
-        return Window(problem, keyframe_ids, self.ids[used], self.version)
+        return Window(problem, keyframe_ids, self.ids[used], self.generation, self.similarity)
 
     def apply(self, window: Window, solution: BundleSolution) -> np.ndarray | None:
         """Take over an optimised window; what is newer than it moves along rigidly.
@@ -161,15 +180,16 @@ class LocalMap:
         """
         finite = np.isfinite(solution.T_cam_odom).all() and np.isfinite(solution.points).all()
         newest = int(window.keyframe_ids[-1])
-        if window.map_version != self.version or not finite or newest not in self.keyframes:
+        if window.generation != self.generation or not finite or newest not in self.keyframes:
             return None
         poses = invert(solution.T_cam_odom)
+        poses[:, :3, 3] = self._carried(window, poses[:, :3, 3])
         correction = orthonormalise(poses[-1] @ invert(self.keyframes[newest].T_odom_cam))
-        rows = self.rows(window.landmark_ids)
-        newer = self.ids > self.ids.max() if len(self.ids) == 0 else ~np.isin(self.ids, window.landmark_ids)
-        newer &= self.ids > window.landmark_ids.max()
+        optimised = np.isin(self.ids, window.landmark_ids)
+        newer = ~optimised & (self.ids > window.landmark_ids.max())
         self.points[newer] = transform(correction, self.points[newer])
-        self.points[rows[rows >= 0]] = solution.points[rows >= 0]
+        rows = self.rows(window.landmark_ids)
+        self.points[rows[rows >= 0]] = self._carried(window, solution.points)[rows >= 0]
         for keyframe_id, T_odom_cam in zip(window.keyframe_ids, poses):
             if int(keyframe_id) in self.keyframes:
                 self.keyframes[int(keyframe_id)].T_odom_cam = orthonormalise(T_odom_cam)
@@ -190,9 +210,10 @@ class LocalMap:
         self.remove_unsupported()
 
     def remove_unsupported(self) -> None:
-        """Drop landmarks that fewer than two keyframes see."""
-        _, rows, _ = self.observations()
+        """Drop landmarks that fewer than two keyframes see; the newest keyframe's may wait for a second."""
+        owners, rows, _ = self.observations()
         keep = np.bincount(rows, minlength=len(self.ids)) >= 2
+        keep[rows[owners == self.last.id]] = True
         self.ids, self.points = self.ids[keep], self.points[keep]
 
     def cull(self) -> None:

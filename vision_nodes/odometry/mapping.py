@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from vision_nodes.camera.model import CameraModel
+from vision_nodes.datatypes import DepthMap
 from vision_nodes.odometry.geometry import bearings, invert, project, transform, triangulate
 from vision_nodes.odometry.initialisation import parallax_deg
 from vision_nodes.odometry.klt import Tracks
-from vision_nodes.odometry.local_map import LocalMap
+from vision_nodes.odometry.local_map import Keyframe, LocalMap
 from vision_nodes.odometry.patches import TILE, PatchQuery, cut_patches, match_patches, patch_affine
 from vision_nodes.odometry.settings import OdometrySettings
 
 MAX_REPROJECTION_PX = 2.0
 REOBSERVE_PX = 10.0  # how far from its projection an old landmark is searched for
 DRIFT_PX = 1.5  # a larger difference is another point, not drift
+MAX_DEPTH_STEP = 0.05  # of the depth, across 3x3 px: more is an edge
 MAX_REOBSERVED = 250  # bounds the cost
 MIN_VIEW_COSINE = 0.9  # a patch looks the same within about 25 degrees
 MIN_CORRELATION = 0.8
@@ -140,3 +143,32 @@ def _best_views(local_map: LocalMap, rows: np.ndarray, centre: np.ndarray) -> tu
         better = (keyframe.ids[at] == local_map.ids[rows]) & (similar > score)
         best[better], best_xy[better], score[better] = keyframe.id, keyframe.xy[at[better]], similar[better]
     return best, best_xy
+
+
+def landmarks_from_depth(
+    local_map: LocalMap, keyframe: Keyframe, depth: DepthMap, camera: CameraModel, K: np.ndarray
+) -> int:
+    """Give a keyframe's tracks that are no landmarks yet the depth a depth camera measured.
+
+    Args:
+        camera: intrinsics of the depth map; both cameras see from the same place (registered depth).
+
+    Returns:
+        How many landmarks were added; pixels at depth edges or without depth add none.
+    """
+    fresh = local_map.rows(keyframe.ids) < 0
+    rays = bearings(keyframe.xy[fresh], K)
+    at = np.round(project(camera.K, rays)).astype(int)
+    height, width = depth.depth_m.shape
+    inside = (at >= 1).all(1) & (at[:, 0] < width - 1) & (at[:, 1] < height - 1)
+    at = np.where(inside[:, None], at, 1)
+    offsets = np.arange(-1, 2)
+    around = depth.depth_m[at[:, 1, None, None] + offsets[:, None], at[:, 0, None, None] + offsets]
+    around = around.reshape(len(at), 9).astype(np.float64)
+    z = around[:, 4]
+    with np.errstate(invalid="ignore"):
+        smooth = (around > 0).all(1) & (around.max(1) - around.min(1) < MAX_DEPTH_STEP * z)
+    good = inside & smooth & np.isfinite(z)
+    points = transform(keyframe.T_odom_cam, rays[good] * z[good, None])
+    local_map.add_landmarks(keyframe.ids[fresh][good], points)
+    return int(good.sum())

@@ -10,6 +10,7 @@ import numpy as np
 from vision_nodes.odometry.geometry import (
     exp_se3,
     invert,
+    log_se3,
     make_pose,
     project,
     projection_jacobians,
@@ -48,6 +49,11 @@ class PoseEstimate:
     covariance: np.ndarray
     inliers: np.ndarray  # (N,) bool
     residual_px: float  # median reprojection error of inliers with known depth, px
+
+    def covariance_in_unit(self, factor: float) -> np.ndarray:
+        """(6, 6) covariance after the map was stretched by `factor`."""
+        stretch = np.diag([factor] * 3 + [1.0] * 3)
+        return np.asarray(stretch @ self.covariance @ stretch)
 
 
 def whitened(
@@ -117,18 +123,12 @@ def _linearise(
     robust = np.where(finite, np.minimum(1.0, HUBER / np.maximum(norm, 1e-9)), 0.0)
     JtW = np.swapaxes(J, 1, 2) @ (weights * robust[:, None, None])
     H = (JtW @ J).sum(0) + prior_information
-    offset = _motion(T @ invert(prior))
+    offset = log_se3(T @ invert(prior))
     g = (JtW @ residuals[:, :, None]).sum(0)[:, 0] + prior_information @ offset
     huber = np.where(norm < HUBER, norm**2, 2 * HUBER * norm - HUBER**2)
     # A point behind the camera must not lower the cost: it pays like a gross outlier.
     cost = float(np.where(finite, huber, 400.0).sum() + offset @ prior_information @ offset)
     return H, g, cost, chi2
-
-
-def _motion(T: np.ndarray) -> np.ndarray:
-    """(4, 4) small motion -> (6,), the inverse of `exp_se3`."""
-    rotation, _ = cv2.Rodrigues(T[:3, :3])
-    return np.concatenate([T[:3, 3], rotation.ravel()])
 
 
 def _finish(
