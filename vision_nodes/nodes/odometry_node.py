@@ -54,6 +54,13 @@ class OdometryNodeSettings(ExtrinsicSettings):
     )
 
 
+@dataclass(frozen=True)
+class GraphOdometrySettings(OdometrySettings):
+    """In the graph the depth node is there to give the scale; without it poses stay unscaled, and say so."""
+
+    scale: str = "from_depth"
+
+
 class OdometryNode(TaskNode):
     """`odometry` and TF while tracking; `odometry/state` for every frame, also when lost."""
 
@@ -62,7 +69,7 @@ class OdometryNode(TaskNode):
     ) -> None:
         super().__init__("odometry_node", OdometryNodeSettings, **options)
         self.consumers: list[EstimateConsumer] = []
-        self._odometry_settings = declare_settings(self, OdometrySettings, "odometry.")
+        self._odometry_settings = declare_settings(self, GraphOdometrySettings, "odometry.")
         self._buffer, self._lock_step = buffer, lock_step
         self._odometry: VisualOdometry | None = None
         self._depth_subscriptions: list[Any] = []
