@@ -18,7 +18,7 @@ def smooth_edges(image: np.ndarray, scene: Scene, visible: VisibleSurfaces) -> n
     """(H, W, 3) uint8 with the colours of pixels on polygon edges mixed by the area each side covers."""
     if len(visible.polygon) == 0:
         return image
-    smooth = image.copy()
+    smooth: np.ndarray = image.copy()
     finder = _EdgeFinder(scene, visible)
     width = image.shape[1]
     colours, mixed = image.reshape(-1, 3), smooth.reshape(-1, 3)

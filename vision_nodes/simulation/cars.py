@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -126,12 +128,12 @@ class Car:
         half = left * self.WIDTH_M / 2
 
         def at(along: float, up: float, side: float) -> np.ndarray:
-            return nose - ahead * along + half * side + np.array([0, 0, up])
+            return np.asarray(nose - ahead * along + half * side + np.array([0, 0, up]))
 
         hull = [at(p[0], p[1], s) for p in self.profile for s in (-1, 1)]
         hull += [at(x, 0, s) for x in (0.19 * self.length, 0.81 * self.length) for s in (-1, 1)]
         thing = self.builder.instance("car", np.array(hull))
-        options = {"instance": thing}
+        options: dict[str, Any] = {"instance": thing}
         for index, texture in enumerate(self.panels):
             a, b = self.profile[index], self.profile[index + 1]
             # seen from outside: nose strips have the car's left on the right, tail strips its right

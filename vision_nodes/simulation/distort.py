@@ -29,7 +29,7 @@ class WideView:
         """(H, W) truth at the wide-view pixel nearest to each distorted one, `outside` where there is none."""
         row = np.clip(np.rint(self.map_y).astype(np.int64), 0, plane.shape[0] - 1)
         column = np.clip(np.rint(self.map_x).astype(np.int64), 0, plane.shape[1] - 1)
-        out = plane[row, column]
+        out: np.ndarray = plane[row, column]
         out[self.map_x < -5] = outside
         return out
 

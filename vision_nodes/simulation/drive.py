@@ -15,7 +15,7 @@ from vision_nodes.camera.model import CameraModel
 from vision_nodes.simulation.drive_messages import DriveMessages
 from vision_nodes.simulation.effects import Effects, between
 from vision_nodes.simulation.loops import loop_pairs
-from vision_nodes.simulation.path import Drive, optical_pose
+from vision_nodes.simulation.path import Drive, optical_pose, resized_K
 from vision_nodes.simulation.world import World
 
 LOOP_GAP_S = 5.0  # closer in time is the same pass, not a revisit
@@ -81,10 +81,8 @@ def write_drive_bag(
 
 
 def resized_camera(camera: CameraModel, size_wh: tuple[int, int]) -> CameraModel:
-    """The undistorted pinhole of a resized image (pixel centres at integers)."""
-    sx, sy = size_wh[0] / camera.size_wh[0], size_wh[1] / camera.size_wh[1]
-    scale = np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]])
-    return CameraModel(size_wh, scale @ camera.K)
+    """The undistorted pinhole of a resized image."""
+    return CameraModel(size_wh, resized_K(camera, size_wh))
 
 
 def _frame(

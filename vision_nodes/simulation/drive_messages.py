@@ -21,7 +21,7 @@ class DriveMessages:
     def __init__(self) -> None:
         self.types = build_typestore().types
 
-    def _new(self, name: str, **fields: object) -> Any:
+    def _new(self, name: str, **fields: Any) -> Any:
         package, kind = name.split("/")
         return self.types[f"{package}/msg/{kind}"](**fields)
 

@@ -24,6 +24,18 @@ class Effects:
     blur_samples: int = 5
     seed: int = 0
 
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Effects:
+        """What cheap cameras do, for training: exposure within a stop, gamma, noise, vignetting."""
+        return cls(
+            exposure=float(2 ** rng.uniform(-0.9, 0.7)),
+            gamma=float(rng.uniform(0.8, 1.25)),
+            noise_sigma=float(rng.uniform(0, 5)),
+            shot_noise=float(rng.uniform(0, 6)),
+            vignetting=float(rng.uniform(0, 0.35)),
+            seed=int(rng.integers(2**31)),
+        )
+
 
 def exposure_poses(T_world_cam: np.ndarray, effects: Effects | None) -> list[np.ndarray]:
     """Poses over the exposure; the first is the frame's own, whose truth holds."""

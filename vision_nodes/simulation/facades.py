@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -56,7 +58,9 @@ class Facade:
         left, right = (x - width / 2) * self.px_m, (x + width / 2) * self.px_m
         return int(left), int(h - (bottom + height) * self.px_m), int(right), int(h - bottom * self.px_m)
 
-    def _fill(self, box: tuple[int, int, int, int], colour: object, label: int | None = None) -> None:
+    def _fill(
+        self, box: tuple[int, int, int, int], colour: Sequence[float], label: int | None = None
+    ) -> None:
         x0, y0, x1, y1 = box
         cv2.rectangle(self.image, (x0, y0), (x1, y1), colour, -1)
         if label is not None:

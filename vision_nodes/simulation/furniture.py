@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -87,9 +89,7 @@ class FurnitureKit:
         ]
         return self.builder.instance(name, np.array(points))
 
-    def _legs(
-        self, x: float, y: float, yaw: float, size: tuple[float, float, float], **options: object
-    ) -> None:
+    def _legs(self, x: float, y: float, yaw: float, size: tuple[float, float, float], **options: Any) -> None:
         wood = self.woods[0]
         for back in (-1, 1):
             for left in (-1, 1):
@@ -118,7 +118,7 @@ class FurnitureKit:
 
     def chair(self, x: float, y: float, yaw: float) -> None:
         """A chair with four legs and a back."""
-        options = {
+        options: dict[str, Any] = {
             "label": SEAT,
             "instance": self._thing("chair", x, y, yaw, (0.44, 0.44, 0.9)),
             "faces": ALL_FACES,
@@ -132,7 +132,7 @@ class FurnitureKit:
         """A table with things on it and chairs at two sides."""
         size = (float(self.rng.uniform(0.7, 0.95)), float(self.rng.uniform(1.1, 1.7)), 0.74)
         thing = self._thing("dining table", x, y, yaw, size)
-        options = {"label": FURNITURE, "instance": thing, "faces": ALL_FACES}
+        options: dict[str, Any] = {"label": FURNITURE, "instance": thing, "faces": ALL_FACES}
         self._legs(x, y, yaw, size, **options)
         self.builder.box((x, y, 0.70), (*size[:2], 0.04), self._pick(self.woods), yaw=yaw, **options)
         self._on_top(x, y, yaw, size[1], size[2])
@@ -144,7 +144,7 @@ class FurnitureKit:
         """Seat, back, arm rests and cushions."""
         wide, cloth = float(self.rng.uniform(1.4, 2.1)), self._pick(self.cloths)
         thing = self._thing("couch", x, y, yaw, (0.85, wide, 0.85))
-        options = {"instance": thing, "yaw": yaw}
+        options: dict[str, Any] = {"instance": thing, "yaw": yaw}
         self.builder.box((x, y, 0.0), (0.85, wide, 0.42), cloth, SEAT, **options)
         self.builder.box(self._at(x, y, yaw, 0.32, 0, 0.4), (0.2, wide, 0.45), cloth, SEAT, **options)
         for side in (-1, 1):
@@ -158,7 +158,7 @@ class FurnitureKit:
         """A bed along the wall: frame, mattress, blanket and pillow."""
         wood = self._pick(self.woods)
         thing = self._thing("bed", x, y, yaw, (0.95, 1.95, 0.75))
-        options = {"instance": thing, "yaw": yaw}
+        options: dict[str, Any] = {"instance": thing, "yaw": yaw}
         self.builder.box((x, y, 0.0), (0.95, 1.95, 0.3), wood, FURNITURE, **options)
         self.builder.box((x, y, 0.3), (0.92, 1.9, 0.2), self._pick(self.cloths), FURNITURE, **options)
         self.builder.box(self._at(x, y, yaw, 0, 0.99, 0.0), (0.95, 0.05, 0.85), wood, FURNITURE, **options)
@@ -174,7 +174,7 @@ class FurnitureKit:
         case = self.builder.texture(Texture(materials.painted_metal(self.rng, (64, 64), 60, (28, 28, 30))))
         spot = self._at(x, y, yaw, 0.05, 0, 0.58)
         size = (0.06, 1.05, 0.62)
-        options = {
+        options: dict[str, Any] = {
             "instance": self._thing("tv", spot[0], spot[1], yaw, (0.06, 1.05, 1.2)),
             "yaw": yaw + np.pi,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -79,9 +80,8 @@ class IndoorMaker:
         room = east * 2 + west
         for number in range(4):
             recipe = FLOORS[self.rng.integers(len(FLOORS))]
-            picture = materials.mirrored(
-                lambda part, r=recipe: r(self.rng, part, self.px_m), self.ground.size_hw
-            )
+            fill = partial(recipe, self.rng, px_m=self.px_m)
+            picture = materials.mirrored(fill, self.ground.size_hw)
             self.ground.paint(np.broadcast_to(room == number, self.ground.size_hw), picture, FLOOR)
         self.ground.contact(
             np.array([[a, b] for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]) * self.core, 0.3
@@ -143,8 +143,8 @@ class IndoorMaker:
 
     def _picture(self, spot: np.ndarray, right: np.ndarray, z: float) -> None:
         height = float(self.rng.uniform(0.45, 0.75))
-        pool = available_posters(bool(self.rng.random() < 0.6)) or [None]
-        name = pool[self.rng.integers(len(pool))]
+        pool: list[str] = available_posters(bool(self.rng.random() < 0.6))
+        name = pool[self.rng.integers(len(pool))] if pool else None
         posters.poster(
             self.rng, self.builder, np.array([*spot, z]), np.array([*right, 0.0]), height, WALL, name
         )

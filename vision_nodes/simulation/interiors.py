@@ -33,7 +33,7 @@ def wall_covering(rng: np.random.Generator, size_hw: tuple[int, int], px_m: floa
     if kind == "stripes":
         period = float(rng.uniform(0.12, 0.35)) * px_m
         stripe = (np.arange(size_hw[1]) / period) % 1 < rng.uniform(0.2, 0.6)
-        picture[:, stripe] *= other
+        picture[:, stripe] = picture[:, stripe] * other
     if kind == "flowers":
         count = int(size_hw[0] * size_hw[1] / px_m**2 * 22)
         blossoms = np.abs(speckle(rng, size_hw, count, 0.035 * px_m)) > 0.3

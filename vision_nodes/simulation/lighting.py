@@ -25,4 +25,4 @@ class Lighting:
         sun = np.asarray(self.sun) / np.linalg.norm(self.sun)
         lambert = np.maximum(outward @ sun, 0.0)[:, None] * self.sun_strength
         dome = self.ambient * (0.85 + 0.15 * outward[:, 2:3])
-        return lambert * np.asarray(self.sun_rgb) + dome * np.asarray(self.sky_rgb)
+        return np.asarray(lambert * np.asarray(self.sun_rgb) + dome * np.asarray(self.sky_rgb))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vision_nodes.camera.model import CameraModel
+from vision_nodes.simulation.path import resized_K
 
 POSITIVE_OVERLAP = 0.5
 IGNORE_OVERLAP = 0.1
@@ -68,13 +69,6 @@ def _candidates(poses: np.ndarray, camera: CameraModel, min_gap: int) -> list[tu
     return list(zip(i.tolist(), j.tolist()))
 
 
-def _scaled_K(camera: CameraModel, shape: tuple[int, ...]) -> np.ndarray:
-    """Intrinsics of a depth map that is a resized copy of the camera's image (pixel centres at integers)."""
-    sx, sy = shape[1] / camera.size_wh[0], shape[0] / camera.size_wh[1]
-    scale = np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]])
-    return scale @ camera.K
-
-
 def _grid_points(T_world_cam: np.ndarray, camera: CameraModel, depth: np.ndarray, samples: int) -> np.ndarray:
     """(P, 3) world points on a regular grid of pixels; NaN rows where there is no depth."""
     rows = np.linspace(0, depth.shape[0] - 1, samples).round().astype(int)
@@ -82,10 +76,10 @@ def _grid_points(T_world_cam: np.ndarray, camera: CameraModel, depth: np.ndarray
     v, u = np.meshgrid(rows, columns, indexing="ij")
     rays = (
         np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3)
-        @ np.linalg.inv(_scaled_K(camera, depth.shape)).T
+        @ np.linalg.inv(resized_K(camera, (depth.shape[1], depth.shape[0]))).T
     )
     cam = rays * depth[v, u].reshape(-1, 1)
-    return cam @ T_world_cam[:3, :3].T + T_world_cam[:3, 3]
+    return np.asarray(cam @ T_world_cam[:3, :3].T + T_world_cam[:3, 3])
 
 
 def _seen(points: np.ndarray, T_world_cam: np.ndarray, camera: CameraModel, depth: np.ndarray) -> float:
@@ -95,7 +89,7 @@ def _seen(points: np.ndarray, T_world_cam: np.ndarray, camera: CameraModel, dept
         return 0.0
     cam = (points[valid] - T_world_cam[:3, 3]) @ T_world_cam[:3, :3]
     front = cam[:, 2] > 0.05
-    pixels = cam[front] @ _scaled_K(camera, depth.shape).T
+    pixels = cam[front] @ resized_K(camera, (depth.shape[1], depth.shape[0])).T
     uv = np.rint(pixels[:, :2] / pixels[:, 2:])
     inside = ((uv >= 0) & (uv < (depth.shape[1], depth.shape[0]))).all(axis=1)
     uv, z = uv[inside].astype(int), pixels[inside, 2]

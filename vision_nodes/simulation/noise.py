@@ -29,7 +29,7 @@ def fractal(
         total += amplitude * full[:h, :w]
         power += amplitude**2
         cell, amplitude = max(cell / 2, 1.0), amplitude * 0.55
-    return total * np.float32(0.5 / np.sqrt(power))
+    return np.asarray(total * np.float32(0.5 / np.sqrt(power)))
 
 
 def grain(rng: np.random.Generator, size_hw: tuple[int, int]) -> np.ndarray:
@@ -39,7 +39,7 @@ def grain(rng: np.random.Generator, size_hw: tuple[int, int]) -> np.ndarray:
 
 def to_image(values: np.ndarray) -> np.ndarray:
     """Float RGB in [0, 255] to uint8, rounded and clipped."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def tinted(base_rgb: tuple[float, float, float], variation: np.ndarray, strength: float) -> np.ndarray:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vision_nodes.camera.model import CameraModel
+
 
 @dataclass(frozen=True)
 class Drive:
@@ -16,6 +18,13 @@ class Drive:
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
+
+
+def resized_K(camera: CameraModel, size_wh: tuple[int, int]) -> np.ndarray:
+    """(3, 3) intrinsics of a resized copy of a camera's image (pixel centres at integers)."""
+    sx, sy = size_wh[0] / camera.size_wh[0], size_wh[1] / camera.size_wh[1]
+    scale = np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]])
+    return np.asarray(scale @ camera.K)
 
 
 def optical_pose(position: np.ndarray, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
@@ -77,7 +86,7 @@ class RoundedLoop:
         """Signed distance of points from the line, m, positive outside."""
         dx, dy = np.abs(x) - (self.half_x - self.radius), np.abs(y) - (self.half_y - self.radius)
         outside = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0))
-        return outside + np.minimum(np.maximum(dx, dy), 0) - self.radius
+        return np.asarray(outside + np.minimum(np.maximum(dx, dy), 0) - self.radius)
 
 
 LOOP = RoundedLoop(8.0, 6.0, 5.0)
@@ -87,7 +96,7 @@ START_NS = 1_700_000_000_000_000_000  # a fixed epoch: bags of equal seeds are e
 def stamps(rate_hz: float, duration_s: float) -> np.ndarray:
     """(N,) int64 ns from `START_NS`."""
     count = round(rate_hz * duration_s)
-    return START_NS + np.rint(np.arange(count) * 1e9 / rate_hz).astype(np.int64)
+    return np.asarray(START_NS + np.rint(np.arange(count) * 1e9 / rate_hz).astype(np.int64))
 
 
 @dataclass(frozen=True)

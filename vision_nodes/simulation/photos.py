@@ -150,4 +150,4 @@ def surface_photo(name: str) -> np.ndarray | None:
     if image is None:
         return None
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return (grey - grey.mean()) / grey.std()
+    return np.asarray((grey - grey.mean()) / grey.std())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from vision_nodes.simulation import foliage
@@ -27,7 +29,7 @@ class Tree:
         crown = height - trunk
         self.bush(rng, np.array([x, y, trunk + crown * 0.45]), crown)
 
-    def bush(self, rng: np.random.Generator, centre: np.ndarray, size_m: float, **options: object) -> None:
+    def bush(self, rng: np.random.Generator, centre: np.ndarray, size_m: float, **options: Any) -> None:
         """A round of leaf cards, about `size_m` high, centred at `centre` (3,)."""
         for _ in range(7):
             side = size_m * rng.uniform(0.6, 0.85)
@@ -37,7 +39,11 @@ class Tree:
             back = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
             down = (np.array([0, 0, -1.0]) * np.cos(lean) + back * np.sin(lean)) * side
             texture = self.leaves[rng.integers(len(self.leaves))]
-            look = {"two_sided": True, "emissive": True, "gain": float(rng.uniform(0.85, 1.15))}
+            look: dict[str, Any] = {
+                "two_sided": True,
+                "emissive": True,
+                "gain": float(rng.uniform(0.85, 1.15)),
+            }
             self.builder.quad(at - right / 2 - down / 2, right, down, texture, VEGETATION, **look, **options)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vision_nodes.simulation.atlas import Texture, TextureAtlas
 from vision_nodes.simulation.lighting import Lighting
@@ -71,7 +73,7 @@ class SceneBuilder:
     lighting: Lighting = field(default_factory=Lighting)
     textures: list[Texture] = field(default_factory=list)
     instances: list[Instance] = field(default_factory=list)
-    _rows: list[dict] = field(default_factory=list)
+    _rows: list[dict[str, Any]] = field(default_factory=list)
 
     def texture(self, texture: Texture) -> int:
         """Register a texture; returns its id."""
@@ -85,12 +87,12 @@ class SceneBuilder:
 
     def quad(
         self,
-        origin: Sequence[float],
-        edge_u: Sequence[float],
-        edge_v: Sequence[float],
+        origin: ArrayLike,
+        edge_u: ArrayLike,
+        edge_v: ArrayLike,
         texture: int,
         label: int,
-        **options: object,
+        **options: Any,
     ) -> None:
         """Add one polygon.
 
@@ -102,18 +104,18 @@ class SceneBuilder:
 
     def box(
         self,
-        base: Sequence[float],
+        base: Sequence[float] | np.ndarray,
         size: Sequence[float],
         textures: Sequence[int] | int,
         label: int,
-        **options: object,
+        **options: Any,
     ) -> np.ndarray:
         """A box standing on `base` (x, y, z of its bottom centre), `size` = length, width, height.
 
         `yaw` turns it about z. `textures` = (front, side, top) or one id; `faces` picks among
         "front back left right top bottom"; other options go to `quad`. Returns its 8 corners (8, 3), m.
         """
-        yaw = float(options.pop("yaw", 0.0))  # type: ignore[arg-type]
+        yaw = float(options.pop("yaw", 0.0))
         faces = str(options.pop("faces", "front back left right top"))
         front, side, top = (textures,) * 3 if isinstance(textures, int) else textures
         half_x, half_y, height = size[0] / 2, size[1] / 2, size[2]
@@ -173,14 +175,14 @@ class SceneBuilder:
             tuple(self.instances),
         )
 
-    def _photo_instances(self, row: dict) -> int:
+    def _photo_instances(self, row: dict[str, Any]) -> int:
         """Instances for the objects painted in a polygon's texture; returns the number before the first."""
         texture = self.textures[row["texture"]]
         base = len(self.instances)
         s0, t0, s1, t1 = row.get("rect", (0, 0, 1, 1))
         h, w = texture.image.shape[:2]
         for number, name in enumerate(texture.object_names, start=1):
-            ys, xs = np.nonzero(texture.instances == number)  # type: ignore[arg-type]
+            ys, xs = np.nonzero(texture.instances == number)
             s = (np.array([xs.min(), xs.max() + 1]) / w - s0) / (s1 - s0)
             t = (np.array([ys.min(), ys.max() + 1]) / h - t0) / (t1 - t0)
             st = np.array([(a, b) for a in s for b in t])
@@ -196,20 +198,20 @@ class SceneBuilder:
             if row.get("emissive") or row.get("sky"):
                 gains[index] = 1.0
             gains[index] *= row.get("gain", 1.0)
-        return np.clip(np.rint(gains * 128), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(gains * 128), 0, 255), np.uint8)
 
 
 def prism(
     builder: SceneBuilder,
-    base: tuple[float, float, float],
+    base: Sequence[float] | np.ndarray,
     radius: float,
     height: float,
     texture: int,
     label: int,
-    **options: object,
+    **options: Any,
 ) -> None:
     """An upright column of `sides` (default 6) faces, without lids."""
-    sides = int(options.pop("sides", 6))  # type: ignore[call-overload]
+    sides = int(options.pop("sides", 6))
     angles = np.arange(sides + 1) * 2 * np.pi / sides
     ring = np.asarray(base) + np.stack(
         [np.cos(angles) * radius, np.sin(angles) * radius, 0 * angles + height], 1

@@ -26,7 +26,7 @@ def texel_forms(scene: Scene, visible: VisibleSurfaces) -> np.ndarray:
     rect, size = scene.rect[polygon], scene.atlas.size_wh[scene.texture[polygon]]
     x = (rect[:, 0:1] * form[:, 2] + (rect[:, 2:3] - rect[:, 0:1]) * form[:, 0]) * size[:, 0:1]
     y = (rect[:, 1:2] * form[:, 2] + (rect[:, 3:4] - rect[:, 1:2]) * form[:, 1]) * size[:, 1:2]
-    return np.concatenate([x, y, form[:, 2]], axis=1).T.astype(np.float32)
+    return np.ascontiguousarray(np.concatenate([x, y, form[:, 2]], axis=1).T, np.float32)
 
 
 def shade(scene: Scene, visible: VisibleSurfaces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,7 +118,7 @@ class _StripShader:
         return _Levels((scale, scale * HALF), (fine, coarse), (1 - blend, blend))
 
     def _trilinear(self, x: np.ndarray, y: np.ndarray, levels: _Levels) -> np.ndarray:
-        samples = [
+        fine, coarse = (
             cv2.remap(
                 self.atlas.image,
                 x * scale + origin[0],
@@ -127,8 +127,8 @@ class _StripShader:
                 borderMode=cv2.BORDER_REPLICATE,
             )
             for scale, origin in zip(levels.scale, levels.origin)
-        ]
-        return cv2.blendLinear(*samples, *levels.weight)
+        )
+        return cv2.blendLinear(fine, coarse, *levels.weight)
 
     def _truth(self, index: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels and instances: the polygon's own, or the texel's where its texture carries truth."""
@@ -152,4 +152,5 @@ class _StripShader:
 
 def _log2(values: np.ndarray) -> np.ndarray:
     """Piecewise linear log2 of positive float32, read from the exponent bits (error below 0.09)."""
-    return values.view(np.int32).astype(np.float32) * np.float32(2.0**-23) - np.float32(127.0)
+    bits = values.view(np.int32).astype(np.float32)
+    return np.asarray(bits * np.float32(2.0**-23) - np.float32(127.0))

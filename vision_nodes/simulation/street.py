@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -18,6 +20,7 @@ from vision_nodes.simulation.street_plan import Side, StreetPlan
 from vision_nodes.tasks.classes import class_id
 
 TERRAIN, BUILDING, SKY, WATER = (class_id(n) for n in ("terrain", "building", "sky", "water"))
+Place = Callable[[np.ndarray, float, float], None]  # spot (2,), heading of the road, towards its middle
 PX_M = 70.0  # texels per metre of ground
 SKY_M = 5e3
 
@@ -138,7 +141,7 @@ class StreetMaker:
         rng, plan = self.rng, self.plan
         kit = street_furniture.StreetFurniture(rng, self.builder)
         wall, kerb = plan.walk_out - 0.45, plan.road_out + 0.45
-        spread = [
+        spread: list[tuple[float, float, float, Place]] = [
             (7.5, kerb + 0.15, 0.75, lambda s, h, t: self._plant(s, float(rng.uniform(3.6, 5.5)))),
             (13.0, kerb, 0.9, lambda s, h, t: kit.lamp_post(s[0], s[1], t)),
             (9.0, wall, 0.6, lambda s, h, t: kit.bench(s[0], s[1], t + np.pi)),

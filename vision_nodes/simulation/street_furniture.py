@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -28,13 +30,9 @@ class StreetFurniture:
         prism(self.builder, (x, y, 0), 0.06, height, metal, POLE)
         prism(self.builder, (x, y, 0), 0.11, 0.5, metal, POLE)
         arm = (x + 0.4 * np.cos(yaw), y + 0.4 * np.sin(yaw), height)
-        self.builder.box(
-            arm, (1.0, 0.08, 0.08), metal, POLE, yaw=yaw, faces="front back left right top bottom"
-        )
+        self.builder.box(arm, (1.0, 0.08, 0.08), metal, POLE, yaw=yaw, faces=ALL_FACES)
         head = (x + 0.9 * np.cos(yaw), y + 0.9 * np.sin(yaw), height - 0.06)
-        self.builder.box(
-            head, (0.5, 0.22, 0.12), metal, POLE, yaw=yaw, faces="front back left right top bottom"
-        )
+        self.builder.box(head, (0.5, 0.22, 0.12), metal, POLE, yaw=yaw, faces=ALL_FACES)
 
     def bench(self, x: float, y: float, yaw: float) -> None:
         """A park bench of planks, its back towards `yaw`."""
@@ -44,8 +42,8 @@ class StreetFurniture:
             (x + a * ahead[0] - b * ahead[1], y + a * ahead[1] + b * ahead[0], z)
             for a in (-0.25, 0.25) for b in (-0.8, 0.8) for z in (0, 0.85)
         ]  # fmt: skip
-        options = {"instance": self.builder.instance("bench", np.array(points)), "yaw": yaw}
-        options["faces"] = "front back left right top bottom"
+        options: dict[str, Any] = {"instance": self.builder.instance("bench", np.array(points)), "yaw": yaw}
+        options["faces"] = ALL_FACES
         self.builder.box((x, y, 0.4), (0.5, 1.6, 0.06), planks, SEAT, **options)
         back = np.array([x, y]) + 0.22 * ahead
         self.builder.box((*back, 0.5), (0.05, 1.6, 0.4), planks, SEAT, **options)
@@ -83,7 +81,7 @@ class StreetFurniture:
         ahead = np.array([np.cos(yaw), np.sin(yaw)])
         points = [(x + a, y + b, z) for a in (-0.15, 0.15) for b in (-0.15, 0.15) for z in (2.3, 3.1)]
         thing = self.builder.instance("traffic light", np.array(points))
-        options = {"instance": thing, "yaw": yaw, "faces": ALL_FACES}
+        options: dict[str, Any] = {"instance": thing, "yaw": yaw, "faces": ALL_FACES}
         self.builder.box((x, y, 2.3), (0.2, 0.27, 0.8), (dark, dark, dark), POLE, **options)
         right = np.array([-ahead[1], ahead[0]])
         corner = (*(np.array([x, y]) + ahead * 0.11 - right * 0.135), 3.1)
@@ -119,7 +117,7 @@ class StreetFurniture:
         right = np.array([-ahead[1], ahead[0], 0.0])
         corner = np.array([x, y, 2.75]) + ahead * 0.04 - right * 0.34
         points = corner + np.array([[0, 0, 0], [0, 0, -0.68]])
-        options = {}
+        options: dict[str, Any] = {}
         if kind == "stop":
             options["instance"] = self.builder.instance(
                 "stop sign", np.vstack([points, points + right * 0.68])

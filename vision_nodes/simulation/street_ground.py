@@ -77,7 +77,7 @@ def _markings(rng: np.random.Generator, ground: Ground, plan: StreetPlan, road: 
             line(np.stack([tip, tip - directions[at] * 0.45 + normal[at] * side]), 0.14)
     worn = np.clip(0.85 + 0.35 * fractal(rng, ground.size_hw, 0.5 * ground.px_m, 4), 0, 1)
     paint = (layer / np.float32(255) * worn * road)[..., None].astype(np.float32)
-    ground.image[:] = np.rint(ground.image * (1 - paint) + np.float32([225, 224, 215]) * paint)
+    ground.image[:] = np.rint(ground.image * (1 - paint) + np.array([225, 224, 215], np.float32) * paint)
 
 
 def add_kerbs(rng: np.random.Generator, builder: SceneBuilder, plan: StreetPlan) -> None:

@@ -95,7 +95,7 @@ def _in_view_cone(corners: np.ndarray, K: np.ndarray, size_wh: tuple[int, int]) 
     low = np.linalg.solve(K, (-0.5, -0.5, 1.0))
     high = np.linalg.solve(K, (size_wh[0] - 0.5, size_wh[1] - 0.5, 1.0))
     x, y, z = corners[..., 0], corners[..., 1], corners[..., 2]
-    outside = (z < NEAR_M).all(axis=1)
+    outside = np.asarray((z < NEAR_M).all(axis=1))
     for wall in (x - low[0] * z, high[0] * z - x, y - low[1] * z, high[1] * z - y):
         outside |= (wall < 0).all(axis=1)
     return ~outside
@@ -136,7 +136,7 @@ def _cut_out(
     texels = np.sqrt(area / np.median(w) ** 3)  # per pixel, from the Jacobian of the homography
     levels = scene.atlas.alpha[texture]
     level = int(np.clip(np.rint(np.log2(max(texels, 1e-6))), 0, LEVELS - 1))
-    alpha = levels[level]  # type: ignore[index]
+    alpha = levels[level]
     column = np.clip((s * alpha.shape[1]).astype(np.int64), 0, alpha.shape[1] - 1)
     row = np.clip((t * alpha.shape[0]).astype(np.int64), 0, alpha.shape[0] - 1)
     mask[ys, xs] = alpha[row, column] >= OPAQUE
