@@ -53,7 +53,7 @@ def test_a_failed_gate_fails_the_command_by_name(tmp_path: Path, capsys: pytest.
     ]
     junit = tmp_path / "junit.xml"
     assert main(["evaluate", str(run), "--out", str(tmp_path / "out"), *gates, "--junit", str(junit)]) == 1
-    assert "depth.abs_rel <= 0.2: is 0.5" in capsys.readouterr().out
+    assert "depth.abs_rel <= 0.2: is 0." in capsys.readouterr().out
     suite = ElementTree.parse(junit).getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("3", "2")
     failed = [case.get("name") for case in suite if case.find("failure") is not None]

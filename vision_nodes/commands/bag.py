@@ -1,4 +1,4 @@
-"""``vision-nodes bag from-folder | info``."""
+"""``vision-nodes bag from-folder | to-folder | from-labelled | info``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from vision_nodes.bags.from_folder import write_folder_bag
+from vision_nodes.bags.from_labelled import write_labelled_bag
 from vision_nodes.bags.reader import BagReader
+from vision_nodes.bags.to_folder import LAYOUTS, write_bag_folder
+from vision_nodes.tasks.classes import GENERAL_CLASSES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.add_argument("folder", type=Path)
     convert.add_argument("out", type=Path, metavar="OUT.mcap")
     convert.add_argument("--compressed", action="store_true", help="store the files' own JPEG or PNG bytes")
+    labelled = verbs.add_parser("from-labelled", help="COCO, CamVid-like or RGB-D set -> mcap bag with truth")
+    labelled.add_argument("folder", type=Path)
+    labelled.add_argument("out", type=Path, metavar="OUT.mcap")
+    labelled.add_argument("--split", default="val")
+    labelled.add_argument("--limit", type=int, default=0, metavar="N", help="first N pictures")
+    export = verbs.add_parser("to-folder", help="bag -> folder of images, camera.yaml and ground truth")
+    export.add_argument("bag", type=Path)
+    export.add_argument("folder", type=Path, help="new or empty folder")
+    export.add_argument("--layout", choices=LAYOUTS, default="7scenes")
+    export.add_argument("--topic", default="", help="image topic, when the bag has several cameras")
     info = verbs.add_parser("info", help="topics, types, counts and duration of a bag, also a damaged one")
     info.add_argument("bag", type=Path)
 
@@ -31,6 +44,14 @@ def run(args: argparse.Namespace) -> int:
     if args.bag_verb == "from-folder":
         counts = write_folder_bag(args.folder, args.out, compressed=args.compressed)
         _print_table(f"{args.out}", {topic: ("", n) for topic, n in counts.items()})
+        return 0
+    if args.bag_verb == "from-labelled":
+        written = write_labelled_bag(args.folder, args.out, split=args.split, limit=args.limit)
+        _print_table(f"{args.out}, truth for {written.task}", {"/image_raw/compressed": ("", written.frames)})
+        return 0
+    if args.bag_verb == "to-folder":
+        counts = write_bag_folder(args.bag, args.folder, args.layout, args.topic, GENERAL_CLASSES)
+        _print_table(f"{args.folder}", {kind: ("", n) for kind, n in counts.items()})
         return 0
     reader = BagReader(args.bag)
     counts, types, first, last = Counter[str](), {}, None, None

@@ -2,36 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from vision_nodes.camera.transforms import quat_xyzw_from_matrix
+from vision_nodes.bags.folder_files import write_kitti, write_tum
 from vision_nodes.evaluation.score import Scores
-
-NS = 1_000_000_000
-
-
-def write_tum(path: str | Path, stamps_ns: Sequence[int] | np.ndarray, poses: np.ndarray) -> None:
-    """TUM form: ``seconds tx ty tz qx qy qz qw`` per line.
-
-    Args:
-        stamps_ns: (N,) whole nanoseconds, written without rounding.
-        poses: (N, 4, 4) T_world_body, metres.
-    """
-    rows = []
-    for stamp, T in zip(stamps_ns, poses):
-        seconds, rest = divmod(int(stamp), NS)
-        values = [*T[:3, 3], *quat_xyzw_from_matrix(T)]
-        rows.append(f"{seconds}.{rest:09d} " + " ".join(f"{value:.9f}" for value in values))
-    Path(path).write_text("".join(row + "\n" for row in rows))
-
-
-def write_kitti(path: str | Path, poses: np.ndarray) -> None:
-    """KITTI form: the first three rows of each (4, 4) pose on one line, without stamps."""
-    rows = (" ".join(f"{value:.9e}" for value in T[:3].reshape(-1)) for T in poses)
-    Path(path).write_text("".join(row + "\n" for row in rows))
 
 
 def write_trajectories(scores: Scores, folder: str | Path) -> list[Path]:
