@@ -37,19 +37,19 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run one verb, return its exit status: 0 done, 1 an error that was explained, 2 wrong usage."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser(argv)
-    args = parser.parse_args(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
     try:
+        args = _parser(argv).parse_args(argv)
+        logging.basicConfig(
+            level=logging.DEBUG if args.verbose else logging.WARNING,
+            format="%(levelname)s %(name)s: %(message)s",
+        )
         return int(args.run(args))
     except VisionNodesError as error:
-        print(f"vision-nodes {args.verb}: {error}", file=sys.stderr)
+        print(f"vision-nodes: {error}", file=sys.stderr)
         return 1
     except ImportError as error:
         print(
-            f"vision-nodes {args.verb}: expected the package {error.name!r}; received: not installed; "
+            f"vision-nodes: expected the package {error.name!r}; received: not installed; "
             f"remedy: make setup, or pip install 'vision_nodes[demo,train]'",
             file=sys.stderr,
         )

@@ -159,10 +159,13 @@ def ransac_pose(points: np.ndarray, xy: np.ndarray, K: np.ndarray, threshold_px:
     if len(points) < 6:
         return None, inliers
     cv2.setRNGSeed(len(points))  # the same input gives the same answer
-    found, rotation, t, index = cv2.solvePnPRansac(
-        points, xy.astype(np.float64), K, None, reprojectionError=threshold_px, confidence=0.999,
-        iterationsCount=500, flags=cv2.SOLVEPNP_SQPNP,
-    )  # fmt: skip
+    try:
+        found, rotation, t, index = cv2.solvePnPRansac(
+            points, xy.astype(np.float64), K, None, reprojectionError=threshold_px, confidence=0.999,
+            iterationsCount=500, flags=cv2.SOLVEPNP_SQPNP,
+        )  # fmt: skip
+    except cv2.error:  # a sample without extent (wrong matches on one spot): no pose fits it
+        return None, inliers
     if not found or index is None or len(index) < 6:
         return None, inliers
     inliers[index.ravel()] = True
