@@ -162,6 +162,7 @@ def test_lost_odometry_breaks_the_chain_and_a_closure_mends_it(
     results = run(recogniser, frames, odometry)
     assert (7, 9, False) not in recogniser.edges() and 8 not in recogniser.keyframe_poses()
     assert any(r.closure is not None for r in results[9:])
+    assert results[8].closure is None
     corrected = recogniser.keyframe_poses()
     assert np.linalg.norm(corrected[15][:3, 3] - poses[15][:3, 3]) < 0.05
 

@@ -184,6 +184,7 @@ class PlaceRecogniser:
             for keyframe in loaded.keyframes:
                 self._database.add(keyframe)
                 self._retrieval.add(keyframe)
+            self._retrieval.begin_stream()
             self._graph = PoseGraph(self._settings, loaded.state)
             self._graph_view = PoseGraphView(self._graph)
             self._segments.restart_after(max(loaded.state.segments, default=NO_SEGMENT))

@@ -52,6 +52,8 @@ class Retrieval:
         self._database = database
         self._index: DescriptorIndex | None = None
         self._recent: deque[_Entry] = deque()
+        self._stream_start = 0  # first id since the stream began anew or a map was loaded
+        self._last_stamp_ns: int | None = None
         self._last_match: int | None = None  # matched id that the previous keyframe was verified against
 
     @property
@@ -64,7 +66,14 @@ class Retrieval:
         if self._index is None:
             self._index = DescriptorIndex(len(keyframe.descriptor), self._settings.flat_limit)
         self._index.add(keyframe.id, keyframe.descriptor)
+        if self._last_stamp_ns is not None and keyframe.stamp_ns < self._last_stamp_ns:
+            self._stream_start = keyframe.id
+        self._last_stamp_ns = keyframe.stamp_ns
         self._recent.append(_Entry(keyframe.id, keyframe.stamp_ns, keyframe.segment))
+
+    def begin_stream(self) -> None:
+        """What is known so far was seen in another run: its stamps say nothing about age."""
+        self._stream_start, self._last_stamp_ns = self._database.next_id, None
 
     def remove(self, keyframe_id: int) -> None:
         """Make a keyframe unfindable."""
@@ -151,11 +160,18 @@ class Retrieval:
             query.id, best.matched_id, best.T_matched_query, best.covariance, best.inliers, score
         )
 
+    def _seen_just_now(self, query: Keyframe, matched_id: int) -> bool:
+        matched = self._database[matched_id]
+        age_s = (query.stamp_ns - matched.stamp_ns) * 1e-9
+        return matched_id >= self._stream_start and 0 <= age_s < self._settings.min_gap_s
+
     def _decide(self, query: Keyframe, best: Verification, graph: GraphView | None) -> LoopClosure | None:
         closure = self._closure(query, best)
         verdict = None if graph is None else graph.weigh(query, closure)
         if verdict is not None:
-            return closure if verdict is Verdict.ACCEPTED else None
+            # Odometry that broke and went on is joined in the graph at once, but that is no revisit.
+            usable = verdict is Verdict.ACCEPTED and not self._seen_just_now(query, best.matched_id)
+            return closure if usable else None
         # No odometry to ask: the previous keyframe must have matched the same place, or the evidence is ample.
         strong = best.inliers >= _STRONG * self._settings.min_inliers
         continued = self._last_match is not None and abs(self._last_match - best.matched_id) <= _NEIGHBOURS

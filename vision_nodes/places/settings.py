@@ -35,7 +35,7 @@ class VerificationSettings:
     verified_candidates: int = setting(6, "ranked candidates that are verified", minimum=1)
     match_ratio: float = setting(0.9, "Lowe's ratio of descriptor distances", minimum=0.1, maximum=1.0)
     epipolar_px: float = setting(1.5, "inlier threshold for a 640 px wide image", minimum=0.1)
-    min_inliers: int = setting(20, "matches that agree with the pose", minimum=6)
+    min_inliers: int = setting(30, "matches that agree with the pose", minimum=6)
     min_inlier_ratio: float = setting(0.2, "inliers / matches", minimum=0.0, maximum=1.0)
     min_coverage: float = setting(
         0.2, "share of a 6 x 6 image grid that holds inliers", minimum=0.0, maximum=1.0
@@ -81,7 +81,7 @@ class PlaceSettings(KeyframeSettings, VerificationSettings, GraphSettings):
     max_features: int = setting(800, "local features of a keyframe", minimum=50, live=False)
     candidates: int = setting(10, "ranked matches reported", minimum=1)
     min_similarity: float = setting(-1.0, "candidates below are not reported", minimum=-1.0, maximum=1.0)
-    min_gap_s: float = setting(5.0, "younger keyframes of the same stretch are no revisits, s", minimum=0.0)
+    min_gap_s: float = setting(6.0, "what was seen less long ago is no revisit, s", minimum=0.0)
     flat_limit: int = setting(
         10_000, "keyframes searched exhaustively; beyond, an HNSW graph grows", minimum=1, live=False
     )
