@@ -22,7 +22,8 @@ def write_coco(content: Content, folder: Path) -> dict[str, int]:
         d.results[0].hypothesis.class_id for m in content.boxes.values() for d in m.detections if d.results
     }
     ids = {name: i + 1 for i, name in enumerate(sorted(found))}
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for n, stamp in enumerate(stamps):
         path = write_picture(content.images[stamp], folder / "images" / f"{n:06d}")
         size = _size_of(content.images[stamp], path)
@@ -53,7 +54,10 @@ def _annotation(detection: Any, ids: dict[str, int]) -> dict[str, Any]:
 def _size_of(message: Any, path: Path) -> tuple[int, int]:
     if hasattr(message, "encoding"):
         return int(message.width), int(message.height)
-    height, width = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[:2]
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise BagError("a readable image", str(path), "the bag's image is corrupt")
+    height, width = image.shape[:2]
     return int(width), int(height)
 
 

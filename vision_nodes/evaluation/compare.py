@@ -188,8 +188,8 @@ def _odometry(a: Scores, b: Scores, rng: np.random.Generator) -> list[Row]:
         figures["ate_se3_m"].append(ate(picked, with_scale=False)[2])
         step = relative_errors(picked, 1, alignment.scale)[0]
         figures["rpe_translation_m"].append(np.append(step, step[-1]))
-    for name, errors in figures.items():
-        pair = [weighted_mean(side**2) for side in errors]
+    for name, both_errors in figures.items():
+        pair = [weighted_mean(side_errors**2) for side_errors in both_errors]
         roots = tuple((lambda w, f=statistic: np.sqrt(f(w))) for statistic in pair)
         rows += row_of(f"odometry.{name}", roots, weights, samples)  # type: ignore[arg-type]
     return rows

@@ -110,7 +110,7 @@ def _on_cluster(jobs: Sequence[Job], address: str) -> Iterator[tuple[int, dict[s
             "pip install 'vision_nodes[cluster]'",
         ) from error
     try:
-        client = Client(address, timeout="10s")
+        client = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as error:
         raise ConfigError(
             f"a Dask scheduler at {address}", str(error) or type(error).__name__, "start it"
@@ -120,9 +120,9 @@ def _on_cluster(jobs: Sequence[Job], address: str) -> Iterator[tuple[int, dict[s
             client.submit(run_isolated, asdict(job), pure=False, retries=1): index
             for index, job in enumerate(jobs)
         }
-        for future in as_completed_futures(list(futures)):
-            error = future.exception()
-            yield futures[future], {"error": f"{type(error).__name__}: {error}"} if error else future.result()
+        for future in as_completed_futures(list(futures)):  # type: ignore[no-untyped-call]
+            failure = future.exception()
+            yield futures[future], {"error": repr(failure)} if failure else future.result()
 
 
 def merge(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -151,6 +151,7 @@ def main(request: str, answer: str) -> int:
     from vision_nodes.evaluation.run import evaluate
 
     job = json.loads(Path(request).read_text())
+    result: dict[str, Any]
     try:
         result = {"metrics": evaluate(Job(**{**job, "tasks": tuple(job["tasks"])}))}
     except (VisionNodesError, OSError, ValueError) as error:

@@ -67,7 +67,7 @@ def match_class(
 
 
 def _at(crowd: np.ndarray, pair: np.ndarray) -> np.ndarray:
-    return crowd[pair] if len(crowd) else np.zeros(len(pair), bool)
+    return np.asarray(crowd[pair]) if len(crowd) else np.zeros(len(pair), bool)
 
 
 def _assign(overlap: np.ndarray, crowd: np.ndarray, threshold: float) -> np.ndarray:
@@ -95,7 +95,7 @@ def box_overlaps(found: np.ndarray, true: np.ndarray, crowd: np.ndarray | None =
     whole = area_found[:, None] + area_true[None] - common
     if crowd is not None and crowd.any():
         whole[:, crowd] = area_found[:, None]
-    return np.divide(common, whole, out=np.zeros_like(common), where=whole > 0)
+    return np.asarray(np.divide(common, whole, out=np.zeros_like(common), where=whole > 0))
 
 
 def average_precision(matches: ClassMatches, weights: np.ndarray | None = None) -> np.ndarray:

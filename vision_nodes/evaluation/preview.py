@@ -23,7 +23,13 @@ BACKGROUND, INK = (250, 250, 250), (25, 25, 25)
 
 
 def write_preview(scores: Scores, png: str | Path) -> None:
-    """Write the contact sheet.
+    """Write the contact sheet as a picture file."""
+    if not cv2.imwrite(str(png), cv2.cvtColor(contact_sheet(scores), cv2.COLOR_RGB2BGR)):
+        raise OSError(f"could not write {png}")
+
+
+def contact_sheet(scores: Scores) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of all five answers.
 
     Two rows of three tiles: boxes with ids, class mask, depth; trajectory on truth, a matched pair, its
     frame. A task without results leaves a tile that says so.
@@ -55,9 +61,7 @@ def write_preview(scores: Scores, png: str | Path) -> None:
     gap = np.full((top[0].shape[0], GAP_PX, 3), BACKGROUND, np.uint8)
     rows = [_join(tiles, gap) for tiles in (top, bottom)]
     bar = np.full((GAP_PX, rows[0].shape[1], 3), BACKGROUND, np.uint8)
-    sheet = np.concatenate([bar, rows[0], bar, rows[1], bar])
-    if not cv2.imwrite(str(png), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"could not write {png}")
+    return np.concatenate([bar, rows[0], bar, rows[1], bar])
 
 
 def representative_stamp(scores: Scores) -> int | None:
@@ -150,7 +154,8 @@ def _trajectory_picture(scores: Scores) -> np.ndarray | None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     data = cv2.imdecode(np.frombuffer(buffer.getvalue(), np.uint8), cv2.IMREAD_COLOR)
-    return cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
+    assert data is not None  # a PNG that was encoded a line above
+    return np.asarray(cv2.cvtColor(data, cv2.COLOR_BGR2RGB))
 
 
 def _figure(scores: Scores, task: str, name: str, label: str, unit: str = "") -> str:

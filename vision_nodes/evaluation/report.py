@@ -22,9 +22,10 @@ from vision_nodes.evaluation.charts_quality import (
     reliability_chart,
 )
 from vision_nodes.evaluation.figure_names import label_of
-from vision_nodes.evaluation.preview import write_preview
+from vision_nodes.evaluation.preview import contact_sheet
 from vision_nodes.evaluation.score import Scores
 from vision_nodes.evaluation.worst import worst_frames
+from vision_nodes.overlay import palette_for
 
 TITLES = {
     "detection": "Detections",
@@ -62,7 +63,7 @@ def write_report(scores: Scores, html: str | Path) -> None:
         metrics=metrics,
         cards=_cards(metrics),
         titles=TITLES,
-        preview=_preview(scores),
+        preview=_jpeg(contact_sheet(scores)),
         charts={
             "latency": svg_of(latency_chart(scores)),
             "trajectory": svg_of(trajectory_chart(scores)),
@@ -77,6 +78,7 @@ def write_report(scores: Scores, html: str | Path) -> None:
             "detection": _sorted(metrics.get("detection", {}).get("class_ap")),
             "segmentation": _sorted(metrics.get("segmentation", {}).get("class_iou")),
         },
+        class_colors=_class_colors(scores),
         per_class_title={"detection": "AP", "segmentation": "IoU"},
         worst=_worst(scores),
         provenance=_flat(metrics.get("provenance", {})),
@@ -136,14 +138,12 @@ def _worst(scores: Scores) -> dict[str, list[dict[str, str]]]:
     }
 
 
-def _preview(scores: Scores) -> str:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "preview.png"
-        write_preview(scores, path)
-        picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    return _jpeg(picture)
+def _class_colors(scores: Scores) -> dict[str, str]:
+    """Class -> its CSS colour in the masks of this report."""
+    if scores.segmentation is None:
+        return {}
+    names = scores.segmentation.names
+    return {name: "#%02x%02x%02x" % tuple(color) for name, color in zip(names, palette_for(names).tolist())}  # noqa: UP031
 
 
 def _jpeg(picture: np.ndarray) -> str:

@@ -16,6 +16,7 @@ from vision_nodes.bags.from_labelled import write_labelled_bag
 from vision_nodes.engine.models import find_model
 from vision_nodes.errors import BagError, ConfigError, ModelError
 from vision_nodes.evaluation.inputs import InputKind, classify, content_hash
+from vision_nodes.evaluation.live_run import record_live
 from vision_nodes.evaluation.preview import write_preview
 from vision_nodes.evaluation.recording import read_recording
 from vision_nodes.evaluation.report import write_report
@@ -37,6 +38,7 @@ class Job:
         models: task -> model name, name:precision or manifest path.
         parameters: node -> parameter -> value, for the replay.
         split, limit: of a labelled set; limit 0 = all pictures.
+        live: through the middleware at the bag's pace instead of lock-step; attach: into a graph that runs.
     """
 
     input: str
@@ -48,6 +50,8 @@ class Job:
     topic: str = ""
     split: str = "val"
     limit: int = 0
+    live: bool = False
+    attach: bool = False
 
     def fingerprint(self) -> str:
         """Changes when the input, the truth, a model file, a setting or the package's version does."""
@@ -162,9 +166,7 @@ def run_graph(
     parameters: dict[str, dict[str, Any]],
     on_frame: Callable[[int], None] | None,
 ) -> None:
-    """Lock-step replay into `results`, complete or not at all."""
-    from vision_nodes.nodes.replay import replay  # needs rclpy; scoring alone does not
-
+    """Lock-step replay, or a live run, into `results`; complete or not at all."""
     merged = {
         node: dict(values) for node, values in parameters.items() if node.removesuffix("_node") in tasks
     }
@@ -173,6 +175,12 @@ def run_graph(
     for node, values in job.parameters.items():
         merged.setdefault(node, {}).update(values)
     partial = results.with_name("results.part.mcap")
+    if job.live:
+        record_live(bag, partial, tasks, merged, attach=job.attach, topic=job.topic, on_frame=on_frame)
+        shutil.move(partial, results)
+        return
+    from vision_nodes.nodes.replay import replay  # needs rclpy; scoring alone does not
+
     replay(bag, partial, tasks=tasks, topic=job.topic, parameters=merged, keep_images=True, on_frame=on_frame)
     shutil.move(partial, results)
 

@@ -32,7 +32,7 @@ def score_detection(scores: Scores) -> dict[str, Any]:
     if not recording.detections:
         return {"reason": "no results on /detections"}
     counts = [len(message.detections) for message in recording.detections.values()]
-    figures = {"frames": len(counts), "per_frame": float(np.mean(counts))}
+    figures: dict[str, Any] = {"frames": len(counts), "per_frame": float(np.mean(counts))}
     common = sorted(set(recording.detections) & set(recording.truth_detections))
     if not common:
         topic = "/ground_truth/detections"

@@ -79,7 +79,7 @@ def draw_matches(image: np.ndarray, frame: DetectionFrame, names: list[str]) -> 
     for i, box in enumerate(frame.predicted.boxes_xyxy):
         text = f"{names[int(frame.predicted.class_ids[i])]} {frame.predicted.scores[i]:.2f}"
         _box(drawn, box, HIT if i in hits else INVENTED, text)
-    return drawn
+    return np.asarray(drawn)
 
 
 def _box(image: np.ndarray, box: np.ndarray, color: tuple[int, int, int], text: str) -> None:
