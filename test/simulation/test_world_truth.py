@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from vision_nodes.camera.model import CameraModel
+from vision_nodes.simulation.atlas import Texture
 from vision_nodes.simulation.loops import loop_pairs
+from vision_nodes.simulation.path import optical_pose
+from vision_nodes.simulation.photos import poster_texture
+from vision_nodes.simulation.scene import SceneBuilder
 from vision_nodes.simulation.street import StreetMaker
 from vision_nodes.simulation.world import World
 from vision_nodes.tasks.classes import GENERAL_CLASSES, GENERAL_PALETTE, class_id
@@ -74,3 +78,22 @@ def test_drive_closes_its_loop_and_overlap_is_symmetric(street: World, small: Ca
 def test_no_loops_without_frames(small: CameraModel) -> None:
     found = loop_pairs(np.zeros((0, 4, 4)), small, [])
     assert found.pairs.shape == (0, 2) and found.overlap.shape == (0,)
+
+
+def test_visible_fraction_of_a_photographed_person(vga: CameraModel) -> None:
+    """All of the person in view: nearly 1 (hull against outline). Half behind a wall: half of that."""
+    poster = poster_texture("cameraman")
+    if poster is None:
+        pytest.skip("scikit-image is not installed")
+    fractions = []
+    for covered in (False, True):
+        builder = SceneBuilder()
+        wall = builder.texture(Texture(np.full((64, 64, 3), 90, np.uint8)))
+        builder.quad((3, 1, 1), (0, -2, 0), (0, 0, -2), builder.texture(poster), 5)
+        if covered:  # the left half of the poster's width, nearer
+            builder.quad((2.5, 5, 5), (0, -5 + 0.57, 0), (0, 0, -10), wall, 5)
+        frame = World(builder.build(), "test", 0).render(optical_pose(np.zeros(3), 0.0), vga)
+        assert frame.box_labels == ("person",) and frame.boxes.is_photo.all()
+        fractions.append(float(frame.visible_fraction[0]))
+    assert fractions[0] > 0.75
+    assert 0.1 < fractions[1] < 0.85 * fractions[0]

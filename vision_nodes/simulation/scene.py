@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -182,10 +183,9 @@ class SceneBuilder:
         s0, t0, s1, t1 = row.get("rect", (0, 0, 1, 1))
         h, w = texture.image.shape[:2]
         for number, name in enumerate(texture.object_names, start=1):
-            ys, xs = np.nonzero(texture.instances == number)
-            s = (np.array([xs.min(), xs.max() + 1]) / w - s0) / (s1 - s0)
-            t = (np.array([ys.min(), ys.max() + 1]) / h - t0) / (t1 - t0)
-            st = np.array([(a, b) for a in s for b in t])
+            outline = cv2.convexHull(cv2.findNonZero((texture.instances == number).astype(np.uint8)))
+            st = (outline[:, 0] + 0.5) / (w, h)
+            st = (st - (s0, t0)) / (s1 - s0, t1 - t0)
             points = np.asarray(row["origin"]) + st @ np.array([row["edge_u"], row["edge_v"]], np.float64)
             self.instance(name, points, is_photo=True)
         return base
