@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", action="append", default=[], choices=GRAPH_TASKS, help="repeatable")
     parser.add_argument("--model", action="append", default=[], metavar="TASK=NAME[:PRECISION]")
     parser.add_argument("--param", action="append", default=[], metavar="NODE.NAME=VALUE")
+    parser.add_argument("--live", action="store_true", help="play through live topics: drops and latencies")
+    parser.add_argument("--attach", action="store_true", help="as --live, into a graph that already runs")
     parser.add_argument("--topic", default="", help="image topic, when a bag has several cameras")
     parser.add_argument("--split", default="val", help="of a labelled set (default val)")
     parser.add_argument(
@@ -92,6 +94,8 @@ def make_jobs(args: argparse.Namespace) -> list[Job]:
             topic=args.topic,
             split=args.split,
             limit=args.limit,
+            live=args.live or args.attach,
+            attach=args.attach,
         )
         for path, out in zip(args.inputs, outs)
     ]
