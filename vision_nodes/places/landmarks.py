@@ -132,7 +132,7 @@ def triangulate(
 
 def _max_parallax(index: np.ndarray, direction: np.ndarray, own: np.ndarray) -> np.ndarray:
     """(N,) largest angle between a feature's own ray and its other rays, rad."""
-    sine = np.linalg.norm(np.cross(direction, own[index]), axis=1)
+    sine = np.sqrt(np.maximum(1.0 - (direction * own[index]).sum(1) ** 2, 0.0))
     largest = np.zeros(len(own))
     np.maximum.at(largest, index, sine)
     return np.arcsin(largest.clip(0, 1))
@@ -142,19 +142,31 @@ def _midpoint(
     index: np.ndarray, centre: np.ndarray, direction: np.ndarray, weight: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted least-squares points nearest to their rays: (N, 3), and where that is determined."""
-    M = weight[:, None, None] * (np.eye(3) - direction[:, :, None] * direction[:, None, :])
-    A, b = np.zeros((n, 3, 3)), np.zeros((n, 3))
-    np.add.at(A, index, M)
-    np.add.at(b, index, (M @ centre[:, :, None])[:, :, 0])
-    smallest = np.linalg.eigvalsh(A)
-    solvable = smallest[:, 0] > 1e-6 * smallest[:, 2].clip(1e-12)
-    A[~solvable] = np.eye(3)
-    return np.linalg.solve(A, b[:, :, None])[:, :, 0], solvable
+    dx, dy, dz = direction.T
+    cx, cy, cz = centre.T
+    along = dx * cx + dy * cy + dz * cz
+    terms = (1 - dx * dx, 1 - dy * dy, 1 - dz * dz, -dx * dy, -dx * dz, -dy * dz)
+    rights = (cx - dx * along, cy - dy * along, cz - dz * along)
+    xx, yy, zz, xy, xz, yz = (np.bincount(index, weight * v, n) for v in terms)
+    bx, by, bz = (np.bincount(index, weight * v, n) for v in rights)
+    # Cramer's rule on the symmetric 3 x 3 systems of all points at once.
+    kxx, kxy, kxz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
+    kyy, kyz, kzz = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
+    determinant = xx * kxx + xy * kxy + xz * kxz
+    solvable = determinant > 1e-9 * ((xx + yy + zz) / 3) ** 3
+    divisor = np.where(solvable, determinant, 1.0)
+    solution = (
+        kxx * bx + kxy * by + kxz * bz,
+        kxy * bx + kyy * by + kyz * bz,
+        kxz * bx + kyz * by + kzz * bz,
+    )
+    return np.stack(solution, axis=1) / divisor[:, None], solvable
 
 
 def _angular_error(X: np.ndarray, centre: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Angle between each ray and its point, rad (pi when behind), and the point's range."""
     towards = X - centre
     distance = np.linalg.norm(towards, axis=1)
-    cross = np.linalg.norm(np.cross(towards, direction), axis=1)
-    return np.arctan2(cross, (towards * direction).sum(1)), distance
+    along = (towards * direction).sum(1)
+    across = np.linalg.norm(towards - along[:, None] * direction, axis=1)
+    return np.arctan2(across, along), distance

@@ -65,6 +65,13 @@ def _root_sift(descriptors: np.ndarray) -> np.ndarray:
 
 
 def match(descriptors_a: np.ndarray, descriptors_b: np.ndarray, ratio: float) -> np.ndarray:
+    """Mutual nearest neighbours that pass the ratio test both ways: (P, 2) int64 indices into a and b."""
+    return match_with_ratio(descriptors_a, descriptors_b, ratio)[0]
+
+
+def match_with_ratio(
+    descriptors_a: np.ndarray, descriptors_b: np.ndarray, ratio: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Mutual nearest neighbours that pass the ratio test both ways.
 
     Args:
@@ -72,16 +79,17 @@ def match(descriptors_a: np.ndarray, descriptors_b: np.ndarray, ratio: float) ->
         ratio: nearest distance / second nearest distance must stay below.
 
     Returns:
-        (P, 2) int64 indices into a and b.
+        (P, 2) int64 indices into a and b, and each pair's ratio (P,) float32, the worse of both ways.
     """
     if len(descriptors_a) < 2 or len(descriptors_b) < 2:
-        return np.zeros((0, 2), np.int64)
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
     distance = _distances(descriptors_a, descriptors_b)
-    best_b, passes_a = _nearest(distance, ratio)
-    best_a, passes_b = _nearest(np.ascontiguousarray(distance.T), ratio)
+    best_b, ratio_a = _nearest(distance)
+    best_a, ratio_b = _nearest(np.ascontiguousarray(distance.T))
     index_a = np.arange(len(descriptors_a))
-    mutual = (best_a[best_b] == index_a) & passes_a & passes_b[best_b]
-    return np.stack([index_a[mutual], best_b[mutual]], axis=1).astype(np.int64)
+    worse = np.maximum(ratio_a, ratio_b[best_b])
+    keep = (best_a[best_b] == index_a) & (worse < ratio)
+    return np.stack([index_a[keep], best_b[keep]], axis=1).astype(np.int64), worse[keep]
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -93,12 +101,12 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(squared, 0.0))
 
 
-def _nearest(distance: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) nearest column of each row, and whether it passes the ratio test."""
+def _nearest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) nearest column of each row, and its distance over the second nearest's."""
     rows = np.arange(len(distance))
     best = np.argmin(distance, axis=1)
     first = distance[rows, best]
     distance[rows, best] = np.inf  # two passes of min are ten times faster than argpartition here
     second = distance.min(axis=1)
     distance[rows, best] = first
-    return best, first < ratio * second
+    return best, first / np.maximum(second, 1e-6)

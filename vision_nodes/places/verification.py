@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from vision_nodes.places.keyframes import Keyframe
-from vision_nodes.places.local_features import match
+from vision_nodes.places.local_features import match_with_ratio
 from vision_nodes.places.pose_refinement import (
     Matches,
     epipolar_errors_px,
@@ -25,6 +25,7 @@ from vision_nodes.places.rigid import inverse, transform
 from vision_nodes.places.settings import VerificationSettings
 
 _GRID = 6
+_DISTINCT_RATIO, _DISTINCT_SHARE = 0.8, 0.5  # look-alikes rarely get that far: saves them their RANSAC
 _MIN_POINTS = 8  # matches with a 3D point, below which a pose has no trustworthy length
 _MIN_AGREEMENT = 0.5
 _SYSTEMATIC_DEPTHS = 0.005  # 1-sigma / the scene's depth
@@ -58,9 +59,10 @@ def verify(query: Keyframe, matched: Keyframe, settings: VerificationSettings) -
     """Compare two keyframes geometrically."""
     if query.K is None or matched.K is None:
         return Verification(matched.id, reason="uncalibrated camera")
-    pairs = match(query.local_descriptors, matched.local_descriptors, settings.match_ratio)
-    if len(pairs) < settings.min_inliers:
-        return Verification(matched.id, reason=f"{len(pairs)} matches")
+    pairs, ratio = match_with_ratio(query.local_descriptors, matched.local_descriptors, settings.match_ratio)
+    distinct = int((ratio < _DISTINCT_RATIO).sum())
+    if len(pairs) < settings.min_inliers or distinct < _DISTINCT_SHARE * settings.min_inliers:
+        return Verification(matched.id, reason=f"{len(pairs)} matches, {distinct} of them distinct")
     matches = _matches(query, matched, pairs)
     threshold_px = settings.epipolar_px * query.size_wh[0] / 640
     inlier = _epipolar_inliers(matches, threshold_px)
