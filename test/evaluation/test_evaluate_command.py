@@ -16,7 +16,8 @@ from vision_nodes.cli import main
 from vision_nodes.errors import BagError, ConfigError
 from vision_nodes.evaluation.gates import Gate, check_gates, look_up, parse_gate
 from vision_nodes.evaluation.inputs import InputKind, classify, content_hash
-from vision_nodes.evaluation.many import run_isolated
+from vision_nodes.evaluation.many import run_isolated, run_many
+from vision_nodes.evaluation.run import Job
 from vision_nodes.evaluation.traverses import score_traverses
 
 
@@ -83,6 +84,8 @@ def test_many_inputs_one_of_them_unreadable(tmp_path: Path, capsys: pytest.Captu
     miou = summary["figures"]["segmentation.miou"]
     assert set(miou["inputs"]) == {"run0", "run1"} and miou["max"] == 1 > miou["min"]
     assert (out / "run1" / "report.html").exists()
+    page = (out / "summary.html").read_text()
+    assert 'href="run0/report.html"' in page and "BagError" in page
 
 
 def test_gates_of_an_input_that_failed_fail(tmp_path: Path):
@@ -168,6 +171,19 @@ def test_kinds_of_input(tmp_path: Path):
 
 def test_a_crash_in_a_job_is_an_error_of_that_job_only():
     assert "JSONDecodeError" in run_isolated({"out": "x"})["error"] or "KeyError" in run_isolated({})["error"]
+
+
+def test_a_dask_cluster_runs_jobs_and_survives_a_bad_one(tmp_path: Path):
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "bad.mcap").write_bytes(b"no bag at all")
+    inputs = [write_run(tmp_path / "run.mcap", 5), tmp_path / "bad.mcap"]
+    jobs = [Job(input=str(path), out=str(tmp_path / f"out{i}")) for i, path in enumerate(inputs)]
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "protocol": "tcp"}
+    with distributed.LocalCluster(processes=False, **options) as cluster:
+        good, bad = run_many(jobs, cluster=cluster.scheduler_address)
+    assert good.metrics["detection"]["ap"] == pytest.approx(1) and "BagError" in bad.error
+    with pytest.raises(ConfigError, match="Dask scheduler"):
+        run_many(jobs, cluster="tcp://127.0.0.1:9")
 
 
 def test_traverses_by_hand():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from vision_nodes.evaluation.compare import Comparison, compare_runs, write_comp
 from vision_nodes.evaluation.gates import Gate, GateResult, check_gates, parse_gate, write_junit
 from vision_nodes.evaluation.many import Outcome, merge, run_many
 from vision_nodes.evaluation.run import GRAPH_TASKS, Job, evaluate, nothing_scored
+from vision_nodes.evaluation.summary_page import write_summary
 
 HELP_INPUT = (
     "bag (the graph runs over it), results bag of replay or demo (scored only), sequence folder, labelled set "
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         outcomes = [Outcome(jobs[0], _evaluate_with_progress(jobs[0]))]
     else:
         outcomes = _evaluate_many(jobs, args.workers, args.cluster)
-        (args.out / "summary.json").write_text(json.dumps(merge(outcomes), indent=2, allow_nan=False) + "\n")
+        write_summary(merge(outcomes), args.out)
     for outcome in outcomes:
         print_outcome(outcome)
     lacking = [nothing_scored(o.metrics) or o.error for o in outcomes if o.error or nothing_scored(o.metrics)]
