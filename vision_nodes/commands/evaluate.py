@@ -140,6 +140,12 @@ def print_outcome(outcome: Outcome) -> None:
     table = Table(title=f"{name}: {Path(outcome.job.out) / 'report.html'}", title_justify="left")
     for column in ("task", "figure", "value"):
         table.add_column(column, justify="right" if column == "value" else "left")
+    clock = outcome.metrics.get("latency_ms", {})
+    for figure in ("p50", "p95", "p99"):
+        if clock.get(figure) is not None:
+            table.add_row("graph", f"latency {figure} ms", f"{clock[figure]:.4g}")
+    if clock.get("p50") is not None and outcome.metrics.get("drops") is not None:
+        table.add_row("graph", "drops", f"{outcome.metrics['drops']:.4g}")
     for task, section in outcome.metrics.items():
         if not isinstance(section, dict) or task in ("provenance", "tasks", "latency_ms"):
             continue
@@ -201,11 +207,12 @@ def print_comparison(comparison: Comparison, out: Path) -> None:
     """Differences with their 95 % intervals."""
     table = Table(title=f"{out}: B minus A, 95 % bootstrap intervals", title_justify="left")
     for column in ("figure", "A", "B", "B - A", "from", "to", "verdict"):
-        table.add_column(column, justify="left" if column in ("figure", "verdict") else "right")
+        is_text = column in ("figure", "verdict")
+        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
     for row in comparison.rows:
         table.add_row(
             row.metric,
-            *(f"{value:.4g}" for value in (row.a, row.b, row.difference, row.low, row.high)),
+            *(f"{value:.3g}" for value in (row.a, row.b, row.difference, row.low, row.high)),
             row.verdict,
         )
     console = Console()

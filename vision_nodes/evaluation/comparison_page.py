@@ -42,6 +42,7 @@ def interval_chart(comparison: Comparison) -> Figure | None:
         axes.plot(middle, y, "o", color=color, markersize=6)
     axes.axvline(0, color="#1c2026", linewidth=1)
     axes.set_yticks(range(len(rows)), [row.metric for row in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("B minus A, percent of A")
     axes.grid(alpha=0.3, axis="x")
     return figure

@@ -58,7 +58,9 @@ def score_place(engine: Engine, data: Path) -> dict[str, float]:
     descriptors = np.stack([describe(read_frame(pictures[frame])) for frame in frames])
     pairs, loops = read_loop_pairs(kitchen / "loops.csv", frames)
     similarity = (descriptors[pairs[:, 0]] * descriptors[pairs[:, 1]]).sum(axis=1)
-    return figures | {f"loops_{name}": value for name, value in pair_scores(similarity, loops).items()}
+    return figures | {
+        f"kitchen_loops_{name}": value for name, value in pair_scores(similarity, loops).items()
+    }
 
 
 def score_depth(engine: Engine, data: Path) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +17,7 @@ from vision_nodes.messages.from_ros import depth_image_from_ros, mask_from_ros
 from vision_nodes.overlay import draw_depth, draw_segmentation, palette_for, put_label
 from vision_nodes.tasks.classes import GENERAL_CLASSES
 
+APART_NS = 1_000_000_000
 HIT, INVENTED, MISSED, IGNORED = (60, 200, 90), (240, 70, 40), (255, 200, 30), (150, 150, 150)
 
 
@@ -36,19 +38,26 @@ def worst_frames(scores: Scores, count: int = 2) -> dict[str, list[WorstFrame]]:
     }
 
 
+def apart(errors: Mapping[int, float], count: int) -> list[int]:
+    """Stamps of the largest errors at least `APART_NS` from each other: neighbours show the same scene."""
+    chosen: list[int] = []
+    for stamp in sorted(errors, key=lambda s: (-errors[s], s)):
+        if len(chosen) < count and all(abs(stamp - other) >= APART_NS for other in chosen):
+            chosen.append(stamp)
+    return chosen
+
+
 def _detection(scores: Scores, count: int) -> list[WorstFrame]:
     errors = {stamp: _errors(frame) for stamp, frame in scores.detection_frames.items()}
     frames = []
-    for stamp in sorted(errors, key=lambda s: -sum(errors[s])):
+    for stamp in apart({stamp: sum(both) for stamp, both in errors.items() if sum(both)}, count):
         image = scores.recording.image(stamp)
-        if image is None or not sum(errors[stamp]):
+        if image is None:
             continue
         invented, missed = errors[stamp]
         picture = draw_matches(image, scores.detection_frames[stamp], scores.detection_names)
         caption = f"{missed} missed (yellow), {invented} invented or of the wrong class (red)"
         frames.append(WorstFrame(picture, f"{_when(scores, stamp)}: {caption}"))
-        if len(frames) == count:
-            break
     return frames
 
 
@@ -93,7 +102,8 @@ def _segmentation(scores: Scores, count: int) -> list[WorstFrame]:
     names = recording.label_names or list(GENERAL_CLASSES)
     palette = palette_for(names)
     table, _ = translate_labels(recording.truth_label_names or list(GENERAL_CLASSES), names)
-    for stamp, value in sorted(scores.frame_accuracy.items(), key=lambda item: item[1])[:count]:
+    for stamp in apart({stamp: 1 - value for stamp, value in scores.frame_accuracy.items()}, count):
+        value = scores.frame_accuracy[stamp]
         image = recording.image(stamp)
         if image is None:
             continue
@@ -112,7 +122,8 @@ def _segmentation(scores: Scores, count: int) -> list[WorstFrame]:
 def _depth(scores: Scores, count: int) -> list[WorstFrame]:
     recording, frames = scores.recording, []
     errors = {stamp: values["abs_rel"] for stamp, values in scores.frame_depth.items() if values}
-    for stamp, value in sorted(errors.items(), key=lambda item: -item[1])[:count]:
+    for stamp in apart(errors, count):
+        value = errors[stamp]
         image = recording.image(stamp)
         found, truth = (
             np.asarray(depth_image_from_ros(recording.picture(topic, stamp)), np.float32)
