@@ -21,13 +21,13 @@ def network() -> PlaceNetwork:
 
 def test_descriptor_has_unit_norm(network: PlaceNetwork):
     descriptor = network(torch.rand(3, 3, 64, 96) * 255)
-    assert descriptor.shape == (3, network.dim) == (3, 12)
+    assert descriptor.shape == (3, network.dim) == (3, 12 + 96 + 160)
     torch.testing.assert_close(descriptor.norm(dim=1), torch.ones(3))
 
 
 def test_depth_is_only_given_when_asked(network: PlaceNetwork):
     descriptor, log_depth = network(torch.zeros(1, 3, 64, 96), with_depth=True)
-    assert descriptor.shape == (1, 12) and log_depth.shape == (1, 4, 6)
+    assert descriptor.shape == (1, network.dim) and log_depth.shape == (1, 4, 6)
 
 
 def test_generalised_mean_by_hand():
@@ -37,10 +37,25 @@ def test_generalised_mean_by_hand():
     np.testing.assert_allclose(GeM(3.0)(both)[0].detach(), pooled / np.linalg.norm(pooled), rtol=1e-5)
 
 
-def test_layout_matters(network: PlaceNetwork):
+def test_the_layout_part_sees_a_mirrored_picture_the_pooled_part_does_not(network: PlaceNetwork):
     maps = [torch.rand(1, 96, 4, 6), torch.rand(1, 160, 2, 3)]
     mirrored = [torch.flip(m, dims=[3]) for m in maps]
-    assert float((network.describe(maps) - network.describe(mirrored)).detach().abs().max()) > 1e-3
+    difference = (network.describe(maps) - network.describe(mirrored)).detach().abs()[0]
+    assert float(difference[:12].max()) > 1e-3
+    assert float(difference[12:].max()) < 1e-5
+
+
+def test_the_centre_is_taken_away_and_shares_weigh_the_parts(network: PlaceNetwork):
+    maps = [torch.rand(2, 96, 4, 6), torch.rand(2, 160, 2, 3)]
+    network.centre.copy_(network.pool(maps).mean(dim=0).detach())
+    network.pooled_share.fill_(0.36)
+    parts = network.describe(maps).detach()
+    network.centre.zero_()
+    network.pooled_share.fill_(0.5)
+    torch.testing.assert_close(parts[:, :12].norm(dim=1), torch.full((2,), 0.8))
+    torch.testing.assert_close(
+        parts[0, 12:], -parts[1, 12:], atol=1e-4, rtol=0
+    )  # two pictures about their mean
 
 
 def test_exported_graph_agrees(network: PlaceNetwork, tmp_path: Path):

@@ -11,10 +11,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from vision_nodes.errors import TrainingError
-from vision_nodes.training.place import recall
+from vision_nodes.training.place import loop_precision, parts_of, recall
 from vision_nodes.training.place_augment import second_visit
 from vision_nodes.training.place_data import PictureRevisits, PictureVisits, neighbouring_crops
-from vision_nodes.training.place_worlds import APART, STEPS_PER_WORLD, WorldRevisits, WorldVisits
+from vision_nodes.training.place_worlds import (
+    APART,
+    STEPS_PER_WORLD,
+    WorldClusters,
+    WorldRevisits,
+    WorldVisits,
+)
 
 SIZE = (96, 64)
 
@@ -105,6 +111,36 @@ def test_development_samples_are_fixed(worlds: Path, pictures: list[Path]):
 
 def test_recall_by_hand():
     gallery = [torch.eye(6)[:3], torch.eye(6)[3:]]
-    query = [torch.eye(6)[[0, 2, 0]], torch.eye(6)[[3, 0, 5]]]  # right, one off, two off; right, other walk, right
+    query = [
+        torch.eye(6)[[0, 2, 0]],
+        torch.eye(6)[[3, 0, 5]],
+    ]  # right, one off, two off; right, other walk, right
     assert recall(list(zip(gallery, query)), tolerance=1) == pytest.approx(4 / 6)
     assert recall(list(zip(gallery, query)), tolerance=0) == pytest.approx(3 / 6)
+
+
+def test_loop_precision_by_hand():
+    # a world of three views: 0 and 1 show the same; another world of one view, most like view 0
+    first = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    shared = torch.tensor([[1.0, 0.7, 0.0], [0.7, 1.0, 0.3], [0.0, 0.3, 1.0]])
+    second = torch.tensor([[0.96, 0.28]])
+    # pairs by similarity: 0-3 .96 wrong, 1-3 .80 wrong, (1-2 undecided), 0-1 .60 right
+    assert loop_precision([(first, shared), (second, torch.ones(1, 1))]) == pytest.approx(1 / 3)
+
+
+def test_parts_have_unit_norm():
+    whole, layout, pooled = parts_of(torch.randn(3, 10), layout_dim=4)
+    assert whole.shape == (3, 10) and layout.shape == (3, 4) and pooled.shape == (3, 6)
+    torch.testing.assert_close(pooled.norm(dim=1), torch.ones(3))
+
+
+def test_clusters_bring_two_places_of_one_world(tmp_path: Path):
+    images = (
+        np.repeat(np.arange(6, dtype=np.uint8)[:, None, None, None] * 40, 64, 1).repeat(96, 2).repeat(3, 3)
+    )
+    np.savez(tmp_path / "000001.npz", images=images, cluster=np.array([0, 0, 0, 1, 1, 2]))
+    data = WorldClusters(tmp_path, SIZE, 4, seed=1)
+    sample = data[1]
+    assert sample["views"].shape == (4, 3, 64, 96)
+    places = sample["place"].tolist()
+    assert places[0] == places[1] == 1 and places[2] == places[3] != 1

@@ -50,7 +50,7 @@ class PlaceNetwork(nn.Module):
 
     Args:
         input_wh: width and height of the input, multiples of 32; the mixer is made for this size.
-        channels, rows: the descriptor has channels * rows numbers.
+        channels, rows: the layout part of the descriptor has channels * rows numbers.
         width: channels of the two maps.
         layers: mixer layers.
         imagenet: start the trunk from the public ImageNet weights.
@@ -66,11 +66,12 @@ class PlaceNetwork(nn.Module):
         imagenet: bool = True,
     ) -> None:
         super().__init__()
-        self.dim = channels * rows
+        self.layout_dim = channels * rows
         self.trunk = MobileNetV2(TRUNK_DEPTH, TAPS)
         if imagenet:
             load_imagenet(self.trunk)
         middle, late = self.trunk.tap_channels
+        self.dim = self.layout_dim + middle + late
         positions = 2 * (input_wh[0] // 32) * (input_wh[1] // 32)
         self.lateral_middle = nn.Conv2d(middle, width, 1)
         self.lateral_late = nn.Conv2d(late, width, 1)
@@ -78,7 +79,9 @@ class PlaceNetwork(nn.Module):
         self.to_rows = nn.Linear(positions, rows)
         self.to_channels = nn.Linear(width, channels)
         self.pool_middle, self.pool_late = GeM(), GeM()
-        self.project = nn.Linear(2 * width, self.dim)
+        # set from training pictures after training (training/place_centre.py): what all pictures share
+        self.register_buffer("centre", torch.zeros(middle + late))
+        self.register_buffer("pooled_share", torch.tensor(0.5))
         self.depth_decoder = nn.Sequential(
             nn.Conv2d(middle, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 1, 3, padding=1)
         )
@@ -95,14 +98,26 @@ class PlaceNetwork(nn.Module):
         return (descriptor, self.depth_decoder(maps[0])[:, 0]) if with_depth else descriptor
 
     def describe(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Trunk maps at strides 16 and 32 -> (B, D) unit norm."""
+        """Trunk maps at strides 16 and 32 -> (B, D) unit norm: layout part, then pooled part."""
+        pooled = self.pool(maps) - self.centre
+        parts = [
+            torch.sqrt(1 - self.pooled_share) * unit_norm(self.layout(maps)),
+            torch.sqrt(self.pooled_share) * unit_norm(pooled),
+        ]
+        return torch.cat(parts, dim=1)
+
+    def layout(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Trunk maps -> (B, layout_dim), where things are."""
         middle = functional.relu(self.lateral_middle(maps[0]))
         late = functional.relu(self.lateral_late(maps[1]))
         positions = torch.cat([functional.avg_pool2d(middle, 2).flatten(2), late.flatten(2)], dim=2)
         rows = self.to_rows(self.mixer(positions))  # (B, width, rows)
-        layout = self.to_channels(rows.transpose(1, 2)).flatten(1)
-        pooled = torch.cat([self.pool_middle(middle), self.pool_late(late)], dim=1)
-        return unit_norm(layout + self.project(pooled))
+        return self.to_channels(rows.transpose(1, 2)).flatten(1)
+
+    def pool(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Trunk maps -> (B, channels of both), wherever things are."""
+        pooled = [self.pool_middle(functional.relu(maps[0])), self.pool_late(functional.relu(maps[1]))]
+        return torch.cat(pooled, dim=1) / 2**0.5
 
 
 class PlaceExport(nn.Module):

@@ -114,3 +114,64 @@ class WorldRevisits(Dataset[Sample]):
                 sides[side].append(disturb(image, rng) if side == "query" else image)
         tensors = {side: torch.from_numpy(np.stack(images)) for side, images in sides.items()}
         return {**tensors, "image": tensors["query"][0], "source": torch.tensor(1)}
+
+
+class WorldClusters(Dataset[Sample]):
+    """Every sample: two clusters of one world, each seen from several hand-held viewpoints."""
+
+    def __init__(self, folder: Path, size_wh: tuple[int, int], views: int, seed: int) -> None:
+        self.worlds = [dict(np.load(path, allow_pickle=False)) for path in sorted(folder.glob("*.npz"))]
+        self.worlds = [world for world in self.worlds if world["cluster"].max(initial=0) > 0]
+        if not self.worlds:
+            raise TrainingError("rendered clusters", f"none in {folder}", "run world_clusters first")
+        self.places = [
+            (number, int(cluster))
+            for number, world in enumerate(self.worlds)
+            for cluster in np.unique(world["cluster"])
+        ]
+        self.size_wh, self.views, self.seed, self.epoch = size_wh, views, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """New views, neighbours and light for each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return 2 * len(self.places)  # each place is worth two looks
+
+    def __getitem__(self, index: int) -> Sample:
+        """`views` (V, 3, H, W) uint8, `place` (V,) int64, `depth` (V, H / 16, W / 16) all 0 (unknown)."""
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        number, cluster = self.places[index % len(self.places)]
+        world = self.worlds[number]
+        others = [other for other in np.unique(world["cluster"]) if other != cluster]
+        views, labels = [], []
+        for place in (cluster, int(rng.choice(others))):
+            members = np.flatnonzero(world["cluster"] == place)
+            count = self.views // 2
+            for member in rng.choice(members, count, replace=len(members) < count):
+                image = cv2.resize(world["images"][member], self.size_wh, interpolation=cv2.INTER_AREA)
+                image = disturb(image, rng) if rng.random() < 0.5 else augment.change_light(image, rng, 0.4)
+                views.append(torch.from_numpy(image).permute(2, 0, 1))
+                labels.append(number * STEPS_PER_WORLD + place)
+        unknown = torch.zeros(len(views), self.size_wh[1] // 16, self.size_wh[0] // 16)
+        return {"views": torch.stack(views), "place": torch.tensor(labels), "depth": unknown}
+
+
+class WorldLoops(Dataset[Sample]):
+    """Development set: scattered views of one world and how much each pair shares."""
+
+    def __init__(self, folder: Path, size_wh: tuple[int, int]) -> None:
+        self.paths, self.size_wh = sorted(folder.glob("*.npz")), size_wh
+        if not self.paths:
+            raise TrainingError("rendered loops", f"none in {folder}", "run world_clusters first")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        """`gallery` (N, H, W, 3) uint8, `overlap` (N, N); `image` one of the views; `source`."""
+        stored = np.load(self.paths[index], allow_pickle=False)
+        views = [cv2.resize(view, self.size_wh, interpolation=cv2.INTER_AREA) for view in stored["images"]]
+        gallery = torch.from_numpy(np.stack(views))
+        overlap = torch.from_numpy(stored["overlap"])
+        return {"gallery": gallery, "overlap": overlap, "image": gallery[0], "source": torch.tensor(2)}
