@@ -87,6 +87,20 @@ def test_every_task_is_compared(tmp_path: Path):
     assert "<svg" in (tmp_path / "page.html").read_text()
 
 
+def test_class_lists_that_differ_are_said_and_not_compared(tmp_path: Path):
+    a = scores_of(tmp_path / "a.mcap", 12, Errors(depth_factor=1.1))
+    b = scores_of(tmp_path / "b.mcap", 12, Errors(depth_factor=1.1))
+    assert compare(a, b, ("a", "b")).notes == []
+    b.detection_names = ["person", "truck"]
+    assert b.segmentation is not None
+    b.segmentation.names = ["sky", "wall", "road"]
+    comparison = compare(a, b, ("a", "b"))
+    assert "only in A ['car'], only in B ['truck']" in comparison.notes[0]
+    assert "['sky', 'wall', 'road']" in comparison.notes[1]
+    assert not [row for row in comparison.rows if row.metric.startswith(("detection", "segmentation"))]
+    assert [row for row in comparison.rows if row.metric.startswith("depth")]
+
+
 def test_a_run_against_itself_shows_no_difference(tmp_path: Path):
     scores = scores_of(tmp_path / "a.mcap", 30, Errors(wrong_columns=5, depth_factor=1.1))
     assert {row.verdict for row in compare(scores, scores, ("a", "a")).rows} == {"no difference shown"}

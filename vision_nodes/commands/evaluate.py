@@ -216,5 +216,7 @@ def print_comparison(comparison: Comparison, out: Path) -> None:
             row.verdict,
         )
     console = Console()
+    for note in comparison.notes:
+        console.print(note, markup=False, soft_wrap=True)
     console.print(f"A = {comparison.names[0]}\nB = {comparison.names[1]}", markup=False)
     console.print(table)

@@ -17,7 +17,7 @@ class Similarity:
 
     def apply(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) -> (N, 3)."""
-        return self.scale * points @ self.R.T + self.t
+        return np.asarray(self.scale * points @ self.R.T + self.t)
 
 
 def align(source: np.ndarray, target: np.ndarray, *, with_scale: bool) -> Similarity:

@@ -53,6 +53,7 @@ class Comparison:
 
     names: tuple[str, str]
     rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what could not be compared, and why
 
 
 def compare_runs(a: Job, b: Job, names: tuple[str, str]) -> Comparison:
@@ -61,7 +62,9 @@ def compare_runs(a: Job, b: Job, names: tuple[str, str]) -> Comparison:
     comparison = compare(sides[0], sides[1], names)
     if not comparison.rows:
         raise BagError(
-            "figures that both runs have, on common frames", f"none in {names[0]} and {names[1]}", ""
+            "figures that both runs have, on common frames",
+            "; ".join(comparison.notes) or f"none in {names[0]} and {names[1]}",
+            "compare runs of the same input",
         )
     return comparison
 
@@ -72,7 +75,34 @@ def compare(a: Scores, b: Scores, names: tuple[str, str], seed: int = 0) -> Comp
     rows: list[Row] = []
     for part in (_detection, _segmentation, _depth, _odometry, _places, _latency):
         rows += part(a, b, rng)
-    return Comparison(names, rows)
+    return Comparison(names, rows, _notes(a, b))
+
+
+def _notes(a: Scores, b: Scores) -> list[str]:
+    """Reasons for what is left out although both runs have it."""
+    notes = []
+    if a.detection_names and b.detection_names and a.detection_names != b.detection_names:
+        only = [sorted(set(x) - set(y)) for x, y in _both_ways(a.detection_names, b.detection_names)]
+        notes.append(f"detection left out: classes only in A {only[0]}, only in B {only[1]}")
+    if not _same_masks(a, b):
+        assert a.segmentation is not None and b.segmentation is not None
+        notes.append(
+            f"segmentation left out: A has the classes {a.segmentation.names}, B {b.segmentation.names}"
+        )
+    for task in ("detection_frames", "frame_confusion", "frame_depth"):
+        first, second = getattr(a, task), getattr(b, task)
+        if first and second and not set(first) & set(second):
+            notes.append(f"{task}: the runs have no frame in common")
+    return notes
+
+
+def _both_ways(x: list[str], y: list[str]) -> list[tuple[list[str], list[str]]]:
+    return [(x, y), (y, x)]
+
+
+def _same_masks(a: Scores, b: Scores) -> bool:
+    """False only when both have masks and their ids mean different classes."""
+    return a.segmentation is None or b.segmentation is None or a.segmentation.names == b.segmentation.names
 
 
 def frame_weights(count: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
@@ -135,7 +165,7 @@ def _detection(a: Scores, b: Scores, rng: np.random.Generator) -> list[Row]:
 
 def _segmentation(a: Scores, b: Scores, rng: np.random.Generator) -> list[Row]:
     stamps = _common(a.frame_confusion, b.frame_confusion)
-    if len(stamps) < 2:
+    if len(stamps) < 2 or not _same_masks(a, b):
         return []
     weights, rows = frame_weights(len(stamps), rng), []
     stacks = [np.array([side.frame_confusion[s] for s in stamps], float) for side in (a, b)]
@@ -225,5 +255,6 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
 
     rows = [asdict(row) | {"difference": row.difference, "verdict": row.verdict} for row in comparison.rows]
     data = {"a": comparison.names[0], "b": comparison.names[1], "level_percent": LEVEL, "rows": rows}
+    data["notes"] = comparison.notes
     (out / "comparison.json").write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
     write_page(comparison, out / "comparison.html")

@@ -23,7 +23,10 @@ def write_page(comparison: Comparison, html: Path) -> None:
     )
     environment.filters["figure"] = format_figure
     text = environment.get_template("comparison.html.j2").render(
-        names=comparison.names, rows=comparison.rows, chart=svg_of(interval_chart(comparison))
+        names=comparison.names,
+        rows=comparison.rows,
+        notes=comparison.notes,
+        chart=svg_of(interval_chart(comparison)),
     )
     html.write_text(text, encoding="utf-8")
 
