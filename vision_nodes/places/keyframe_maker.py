@@ -25,7 +25,9 @@ class KeyframeMaker:
     """Holds the feature extractor and the descriptor's dimension."""
 
     def __init__(self, settings: PlaceSettings) -> None:
-        self._extractor = LocalFeatureExtractor(settings.local_features, settings.max_features)
+        self._extractor = LocalFeatureExtractor(
+            settings.local_features, settings.max_features, settings.feature_scale
+        )
 
     def make(self, frame: Frame, descriptor: DescriptorSource, keyframe_id: int) -> Keyframe:
         """A keyframe without pose and landmarks yet.

@@ -12,32 +12,43 @@ import numpy as np
 
 from vision_nodes.datatypes import Features
 
+_SURPLUS = 3  # features detected for each one kept
+_MIN_SIDE_PX = 32  # ORB's patch; OpenCV raises on images smaller than its pyramid
 _ROOT_SCALE = 255.0  # RootSIFT parts lie in [0, 1]; bytes keep them to 0.4 % and a quarter of the memory
 
 
 class LocalFeatureExtractor:
     """(H, W) uint8 luma -> at most `max_features` features spread over the image."""
 
-    def __init__(self, kind: str, max_features: int) -> None:
+    def __init__(self, kind: str, max_features: int, scale: float = 1.0) -> None:
         self.kind = kind
         self.max_features = max_features
-        # Twice as many are detected, then the weak ones of crowded cells go: texture must not win it all.
+        self._scale = scale  # of the image worked on: SIFT doubles it first, most of its time
+        # More are detected, then the weak ones of crowded cells go: texture must not win it all.
         if kind == "sift":
-            self._detector = cv2.SIFT_create(nfeatures=2 * max_features, contrastThreshold=0.02)
+            self._detector = cv2.SIFT_create(nfeatures=_SURPLUS * max_features, contrastThreshold=0.02)
         else:
-            self._detector = cv2.ORB_create(nfeatures=2 * max_features, fastThreshold=10)
+            self._detector = cv2.ORB_create(nfeatures=_SURPLUS * max_features, fastThreshold=10)
 
     def extract(self, gray: np.ndarray) -> Features:
         """Features of an (H, W) uint8 image; descriptors (N, 128) or (N, 32) uint8. N may be 0."""
-        keypoints, descriptors = self._detector.detectAndCompute(gray, None)
+        size_hw = gray.shape
+        if self._scale < 1.0:
+            size_wh = (max(round(gray.shape[1] * self._scale), 1), max(round(gray.shape[0] * self._scale), 1))
+            gray = cv2.resize(gray, size_wh, interpolation=cv2.INTER_AREA)
+        keypoints, descriptors = [], None
+        if min(gray.shape) >= _MIN_SIDE_PX:
+            keypoints, descriptors = self._detector.detectAndCompute(gray, None)
         if descriptors is None or len(keypoints) == 0:
             width = 128 if self.kind == "sift" else 32
             return Features(
                 np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, width), np.uint8)
             )
         xy = np.array([k.pt for k in keypoints], dtype=np.float32)
+        ratio = np.array([size_hw[1] / gray.shape[1], size_hw[0] / gray.shape[0]], np.float32)
+        xy = (xy + np.float32(0.5)) * ratio - np.float32(0.5)
         response = np.array([k.response for k in keypoints], dtype=np.float32)
-        keep = _spread(xy, response, gray.shape, self.max_features)
+        keep = _spread(xy, response, size_hw, self.max_features)
         if self.kind == "sift":
             descriptors = _root_sift(descriptors[keep])
         else:
@@ -95,7 +106,8 @@ def match_with_ratio(
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(N, M) float32: L2 between RootSIFT descriptors, Hamming between binary ones."""
     if a.shape[1] == 32:
-        return cv2.batchDistance(a, b, cv2.CV_32S, normType=cv2.NORM_HAMMING)[0].astype(np.float32)
+        bits_a, bits_b = (np.unpackbits(d, axis=1).astype(np.float32) for d in (a, b))
+        return bits_a.sum(1)[:, None] + bits_b.sum(1)[None] - 2.0 * (bits_a @ bits_b.T)
     fa, fb = a.astype(np.float32), b.astype(np.float32)
     squared = (fa * fa).sum(1)[:, None] + (fb * fb).sum(1)[None] - 2.0 * (fa @ fb.T)
     return np.sqrt(np.maximum(squared, 0.0))

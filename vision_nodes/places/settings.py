@@ -79,6 +79,9 @@ class PlaceSettings(KeyframeSettings, VerificationSettings, GraphSettings):
         "sift", "features for verification", choices=("sift", "orb"), live=False
     )  # fmt: skip
     max_features: int = setting(800, "local features of a keyframe", minimum=50, live=False)
+    feature_scale: float = setting(
+        0.75, "the image is shrunk by this for local features", minimum=0.25, maximum=1.0, live=False
+    )
     candidates: int = setting(10, "ranked matches reported", minimum=1)
     min_similarity: float = setting(-1.0, "candidates below are not reported", minimum=-1.0, maximum=1.0)
     min_gap_s: float = setting(6.0, "what was seen less long ago is no revisit, s", minimum=0.0)
