@@ -53,8 +53,11 @@ class _Normal:
     cost: float
 
 
-def solve_bundle(problem: BundleProblem, iterations: int = 10) -> BundleSolution:
+def solve_bundle(problem: BundleProblem, iterations: int = 10, tolerance: float = 1e-4) -> BundleSolution:
     """Minimise the Huber reprojection error over the free cameras and all points.
+
+    Args:
+        tolerance: relative decrease of the cost at which to stop.
 
     Raises:
         numpy.linalg.LinAlgError: a camera or a point has no observation.
@@ -72,7 +75,7 @@ def solve_bundle(problem: BundleProblem, iterations: int = 10) -> BundleSolution
             previous = normal.cost
             T, points, damping = T_new, points_new, max(damping * 0.2, 1e-8)
             normal = _linearise(problem, layout, T, points)
-            if previous - normal.cost < 1e-4 * previous:
+            if previous - normal.cost < tolerance * previous:
                 break
         else:
             damping *= 8

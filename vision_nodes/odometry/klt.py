@@ -13,7 +13,7 @@ import numpy as np
 from vision_nodes.odometry.settings import OdometrySettings
 
 CELL_PX = 16  # one corner per cell at most
-MIN_CORNER = 2e-5  # smallest structure-tensor eigenvalue accepted: above sensor noise in the dark
+MIN_CORNER = 1.5e-4  # smallest structure-tensor eigenvalue: that of noise of 2 grey levels stays below it
 RELATIVE_CORNER = 0.005  # of the strongest corner in the image
 LK_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.02)
 
