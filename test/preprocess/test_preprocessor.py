@@ -160,9 +160,10 @@ def test_an_image_that_is_already_rectified():
 
 def test_maps_are_built_once(monkeypatch):
     preprocessor = Preprocessor()
-    preprocessor.process(image(1), info())
+    first = preprocessor.process(image(1), info())
     monkeypatch.setattr(cv2, "initUndistortRectifyMap", lambda *_: pytest.fail("built again"))
-    preprocessor.process(image(2), info())
+    second = preprocessor.process(image(2), info())
+    np.testing.assert_array_equal(second.image, first.image)
 
 
 def test_a_new_resolution_or_calibration_in_mid_stream(caplog):
