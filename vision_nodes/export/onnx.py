@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import onnxsim
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from vision_nodes.engine.manifest import OutputSpec
 from vision_nodes.errors import ModelError
+from vision_nodes.export.onnx_file import onnx_session, output_specs, write_onnx
+
+__all__ = ["export_onnx", "onnx_session", "output_specs", "parity", "store_weights_as_half", "write_onnx"]
 
 OPSET = 19  # the first with half-precision Q/DQ scales, and within TensorRT 10.3's parser
 HALF_MIN_SIZE = 256  # smaller tensors are not worth a Cast node
-_DTYPES = {TensorProto.FLOAT: "float32", TensorProto.INT32: "int32", TensorProto.UINT8: "uint8"}
 
 
 def export_onnx(
@@ -60,24 +59,6 @@ def export_onnx(
     write_onnx(model, path)
 
 
-def write_onnx(model: onnx.ModelProto, path: Path) -> None:
-    """Write checked bytes atomically, with only the opset imports the graph uses and no build paths."""
-    used = {node.domain for node in model.graph.node}
-    imports = [entry for entry in model.opset_import if entry.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(imports)
-    model.producer_name = "vision_nodes"
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    onnx.checker.check_model(model, full_check=True)
-    temporary = path.with_suffix(".partial")
-    temporary.write_bytes(model.SerializeToString(deterministic=True))
-    os.replace(temporary, path)
-
-
 def store_weights_as_half(model: onnx.ModelProto) -> None:
     """Replace large float32 initialisers by float16 ones and a Cast to float32."""
     casts = []
@@ -92,26 +73,6 @@ def store_weights_as_half(model: onnx.ModelProto) -> None:
         casts.append(helper.make_node("Cast", [f"{name}_half"], [name], f"cast_{name}", to=TensorProto.FLOAT))
     for node in reversed(casts):
         model.graph.node.insert(0, node)
-
-
-def output_specs(path: Path) -> dict[str, OutputSpec]:
-    """Names, dtypes and shapes of an ONNX file's outputs, for the manifest."""
-    specs = {}
-    for output in onnx.load(path).graph.output:
-        kind = output.type.tensor_type
-        shape = tuple(axis.dim_value for axis in kind.shape.dim)
-        specs[output.name] = OutputSpec(_DTYPES.get(kind.elem_type, str(kind.elem_type)), shape)
-    return specs
-
-
-def onnx_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
-    """A CPU session that does not spin."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def parity(module: nn.Module, path: Path, images: list[np.ndarray]) -> dict[str, float]:

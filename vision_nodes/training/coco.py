@@ -12,20 +12,9 @@ import numpy as np
 
 from vision_nodes.datatypes import Detections
 from vision_nodes.errors import TrainingError
+from vision_nodes.tasks.classes import COCO_CLASSES as COCO_CLASSES
 from vision_nodes.training.images import read_rgb
 
-# the 80 classes in the order of the public detectors' heads
-COCO_CLASSES = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
-    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
-    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
-    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
-    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
-    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard",
-    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase",
-    "scissors", "teddy bear", "hair drier", "toothbrush",
-)  # fmt: skip
 # what a robot meets indoors and outdoors and what the data shows often enough
 ROBOT_CLASSES = (
     "person", "bicycle", "car", "motorcycle", "bus", "truck", "traffic light", "bench", "cat", "dog",
