@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import struct
@@ -146,3 +147,61 @@ while True:
         process.wait()
         process.stdout.close()
         assert len(load_place_map(path, SETTINGS).keyframes) in (3, 41)
+        (survivor,) = [p for p in tmp_path.iterdir() if p.suffix == ".map"]
+        assert survivor == path
+    save_place_map(path, small_map(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.map"]  # what the killed ones left is cleared away
+
+
+def test_another_save_under_way_is_not_cleared_away(tmp_path: Path) -> None:
+    path, theirs = tmp_path / "a.map", tmp_path / ".a.map.other.tmp"
+    with theirs.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        save_place_map(path, small_map(2))
+        assert theirs.exists()
+    save_place_map(path, small_map(2))
+    assert not theirs.exists()
+
+
+@pytest.mark.parametrize("limit", ["full", "read-only"])
+def test_a_directory_that_cannot_be_written_is_one_clear_error(tmp_path: Path, limit: str) -> None:
+    """A process that may not write (another user), or not that much (a quota)."""
+    path = tmp_path / "a.map"
+    save_place_map(path, small_map(2))
+    good = path.read_bytes()
+    tmp_path.chmod(0o555)
+    script = """
+import os, resource, sys
+from test_map_file import small_map
+from vision_nodes.errors import MapError
+from vision_nodes.places.map_file import save_place_map
+content = small_map(40)  # before: another user may not read the interpreter's own modules
+if sys.argv[2] == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+elif os.geteuid() == 0:
+    os.seteuid(65534)
+try:
+    save_place_map(sys.argv[1], content)
+except MapError as error:
+    print(error)
+"""
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
+    if limit == "full":
+        tmp_path.chmod(0o755)
+    for folder in [tmp_path, *tmp_path.parents][:3]:  # pytest's own folders are closed to other users
+        folder.chmod(folder.stat().st_mode | 0o055)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path), limit], capture_output=True, text=True, env=environment
+    )
+    tmp_path.chmod(0o755)
+    assert done.stderr == "" and done.stdout.startswith("expected to write"), done.stdout + done.stderr
+    assert {"full": "File too large", "read-only": "Permission denied"}[limit] in done.stdout
+    assert "check space and permissions" in done.stdout
+    assert path.read_bytes() == good and [p.name for p in tmp_path.iterdir()] == ["a.map"]
+
+
+def test_a_map_with_other_features_is_refused(tmp_path: Path) -> None:
+    save_place_map(tmp_path / "a.map", small_map())
+    with pytest.raises(MapError, match="orb features.*places.local_features"):
+        load_place_map(tmp_path / "a.map", replace(SETTINGS, local_features="orb"))

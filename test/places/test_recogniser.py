@@ -211,14 +211,14 @@ def test_saved_map_answers_without_a_hint(laps: tuple, recogniser: PlaceRecognis
     run(recogniser, frames[:8], poses[:8])
     recogniser.save_map(tmp_path / "rooms.map")
     with PlaceRecogniser(SETTINGS) as other:
-        assert other.localize(frames[9], describe).candidate_ids == ()
+        assert other.localize(frames[9], describe).result.candidate_ids == ()
         other.load_map(tmp_path / "rooms.map")
         assert other.keyframe_count == 8 and other.T_map_odom is None
         for k in (8, 10, 12):
-            result = other.localize(frames[k], describe)
-            assert result.keyframe_id == -1 and result.closure is not None
-            T_map_cam = other.map_pose(result.closure)
-            assert np.linalg.norm(T_map_cam[:3, 3] - poses[k][:3, 3]) < 0.03
+            answer = other.localize(frames[k], describe)
+            assert answer.result.keyframe_id == -1 and answer.result.closure is not None
+            assert np.linalg.norm(answer.T_map_cam[:3, 3] - poses[k][:3, 3]) < 0.03
+            assert np.linalg.eigvalsh(answer.covariance)[0] > 0
         assert other.keyframe_count == 8
         for name, T in recogniser.keyframe_poses().items():
             np.testing.assert_array_equal(other.keyframe_poses()[name], T)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry, Path
+from nav_msgs.srv import SetMap
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
@@ -19,14 +21,20 @@ from vision_nodes.camera.model import CameraModel
 from vision_nodes.camera.transforms import invert
 from vision_nodes.config import setting
 from vision_nodes.datatypes import DepthMap, OdometryEstimate
-from vision_nodes.errors import CalibrationError
-from vision_nodes.messages.from_ros import camera_model_from_ros, depth_image_from_ros, stamp_ns
+from vision_nodes.errors import CalibrationError, ConfigError
+from vision_nodes.messages.from_ros import (
+    camera_model_from_ros,
+    depth_image_from_ros,
+    pose_from_ros,
+    stamp_ns,
+)
 from vision_nodes.messages.to_ros import (
     odometry_state_to_ros,
     odometry_to_ros,
     path_to_ros,
     transform_to_ros,
 )
+from vision_nodes.nodes.background_service import BackgroundServices
 from vision_nodes.nodes.extrinsics import Extrinsics, ExtrinsicSettings
 from vision_nodes.nodes.parameters import declare_settings
 from vision_nodes.nodes.spin import run_node
@@ -79,13 +87,17 @@ class OdometryNode(TaskNode):
         """Start the estimator (its solver is a process of its own) and create the outputs."""
         self._extrinsics = Extrinsics(self, self.settings, self._buffer)
         self._odometry = VisualOdometry(replace(self._odometry_settings, lock_step=self._lock_step))
-        self._placed = False
+        self._commands: SimpleQueue[np.ndarray | None] = SimpleQueue()
+        self._commands.put(np.eye(4))  # odom starts where base_frame is
         self._odom = self.output(Odometry, "odometry")
         self._state = self.output(DiagnosticArray, "odometry/state")
         self._tf = self.output(TFMessage, "/tf", DYNAMIC_QOS)
         self._path = self.output(Path, "path")
         self._trajectory, self._path_ns = BoundedTrajectory(), -PATH_PERIOD_NS
-        self._reset_service = self.create_service(Trigger, "~/reset", self._on_reset)
+        self._requests = BackgroundServices(self)
+        if self.sink is None:
+            self._requests.add(Trigger, "~/reset", self._on_reset)
+            self._requests.add(SetMap, "~/set_pose", self._on_set_pose)
 
     def close_task(self) -> None:
         """Stop the solver process."""
@@ -93,7 +105,7 @@ class OdometryNode(TaskNode):
         if odometry is not None:
             odometry.close()
             self._extrinsics.close()
-            self.destroy_service(self._reset_service)
+            self._requests.close()
 
     def start_task(self) -> None:
         """Subscribe to depth when it comes from another process."""
@@ -122,9 +134,7 @@ class OdometryNode(TaskNode):
         """Track one frame and publish pose and state."""
         assert self._odometry is not None
         T_base_cam = self._extrinsics.lookup(frame.frame_id)
-        if not self._placed:
-            self._odometry.set_pose(T_base_cam)  # odom starts where base_frame is
-            self._placed = True
+        self._obey(T_base_cam)
         with self.statistics.stage("track"):
             estimate = self._odometry.process(frame)
         if estimate.T_odom_cam is not None:
@@ -171,14 +181,35 @@ class OdometryNode(TaskNode):
         depth = DepthMap(depth_image_from_ros(message), metric=True)
         self.accept_depth(stamp_ns(message.header), depth, camera)
 
-    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _obey(self, T_base_cam: np.ndarray) -> None:
+        """Carry out what the services asked for, between two frames: the estimator belongs to one thread."""
         assert self._odometry is not None
-        self._odometry.reset()
-        response.success, response.message = (
-            True,
-            "a new map starts with the next frames; odom stays continuous",
-        )
-        return response
+        while not self._commands.empty():
+            T_odom_base = self._commands.get()
+            if T_odom_base is None:
+                self._odometry.reset()
+            else:
+                self._odometry.set_pose(T_odom_base @ T_base_cam)
+                self._trajectory = BoundedTrajectory()
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> None:
+        self._commands.put(None)
+        response.success = True
+        response.message = "a new map starts with the next frame; odom stays continuous"
+
+    def _on_set_pose(self, request: SetMap.Request, response: SetMap.Response) -> None:
+        """nav_msgs/SetMap is the common type whose request is a pose; its map must stay empty."""
+        header = request.initial_pose.header
+        if request.map.data:
+            raise ConfigError(
+                "an empty map with the pose", f"{len(request.map.data)} cells", "give only initial_pose"
+            )
+        if header.frame_id not in ("", self.settings.odom_frame):
+            raise ConfigError(
+                f"a pose in {self.settings.odom_frame}", header.frame_id, "the odometry knows no other frame"
+            )
+        self._commands.put(pose_from_ros(request.initial_pose.pose.pose))
+        response.success = True
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from vision_nodes.messages.to_ros import (
 from vision_nodes.nodes.base import Sink
 from vision_nodes.nodes.engine_node import EngineNode, EngineSettings
 from vision_nodes.nodes.extrinsics import Extrinsics, ExtrinsicSettings
+from vision_nodes.nodes.map_services import MapServices
 from vision_nodes.nodes.parameters import declare_settings
 from vision_nodes.nodes.pose_subscription import PoseSubscription
 from vision_nodes.nodes.spin import run_node
@@ -33,7 +34,7 @@ from vision_nodes.nodes.task_node import TaskNode
 from vision_nodes.nodes.transforms import DYNAMIC_QOS, TransformBuffer, as_tf_message
 from vision_nodes.nodes.worker import Worker
 from vision_nodes.overlay import draw_place_match
-from vision_nodes.places.recogniser import PlaceRecogniser
+from vision_nodes.places.recogniser import MODES, PlaceRecogniser
 from vision_nodes.places.settings import PlaceSettings
 from vision_nodes.preprocess.frame import Frame
 from vision_nodes.tasks.runners import DescriptorExtractor
@@ -48,10 +49,18 @@ class PlaceNodeSettings(EngineSettings, ExtrinsicSettings):
     odom_frame: str = setting("odom", "frame of odometry's poses (REP 105)", live=False)
     publish_tf: bool = setting(True, "publish map -> odom on /tf")
     use_odometry: bool = setting(True, "wait for odometry's answer for each frame", live=False)
+    mode: str = setting(
+        "mapping", "localisation looks frames up and adds none; ~/set_mode", choices=MODES
+    )  # fmt: skip
+    map_directory: str = setting("", "where maps live; empty = $ROS_HOME/vision_nodes_maps", live=False)
+    map_file: str = setting("map", "name of the map that ~/save_map and ~/load_map mean, below map_directory")
+    start_map: str = setting("", "map loaded at configure; empty = start with none", live=False)
 
 
 class PlaceNode(EngineNode):
     """`place_matches` per keyframe, `loop_closures` when verified, `pose_graph`, TF map -> odom."""
+
+    task = "place"
 
     def __init__(
         self,
@@ -65,6 +74,7 @@ class PlaceNode(EngineNode):
         self._place_settings = declare_settings(self, PlaceSettings, "places.")
         self._buffer, self._lock_step = buffer, lock_step
         self._recogniser: PlaceRecogniser | None = None
+        self._map_services: MapServices | None = None
         self._poses: PoseSubscription | None = None
         self._tracked: Worker[tuple[Frame, np.ndarray | None]] = Worker(
             "place_node", lambda item: self.process_tracked(*item)
@@ -86,10 +96,25 @@ class PlaceNode(EngineNode):
         self._graph = self.output(MarkerArray, "pose_graph")
         self._tf = self.output(TFMessage, "/tf", DYNAMIC_QOS)
         self._overlay = self.output(Image, "~/overlay", on_demand=True)
-        self._graph_version = -1
+        self._recogniser.set_mode(self.settings.mode)
+        self._map_services = MapServices(
+            self, self._recogniser, self._extrinsics, self._timed_descriptor, self._redraw_graph
+        )
+        self._redraw_graph()
+        if self.settings.start_map:
+            self.get_logger().info(self._map_services.load(self.settings.start_map))
+
+    def apply_settings(self, settings: PlaceNodeSettings) -> None:
+        """The mode reaches the recogniser; names are read when they are used."""
+        super().apply_settings(settings)
+        if self._recogniser is not None:
+            self._recogniser.set_mode(settings.mode)
 
     def close_task(self) -> None:
         """Free the engine and stop the pose-graph process."""
+        services, self._map_services = self._map_services, None
+        if services is not None:
+            services.close()  # first: one in work may still need engine and recogniser
         super().close_task()
         recogniser, self._recogniser = self._recogniser, None
         if recogniser is not None:
@@ -122,6 +147,7 @@ class PlaceNode(EngineNode):
         values["dropped"] = str(self.worker.dropped + self._tracked.dropped)
         if self._recogniser is not None:
             values["keyframes"] = str(self._recogniser.keyframe_count)
+            values["mode"] = self._recogniser.mode
         return values
 
     def accept_tracked(self, frame: Frame, T_odom_cam: np.ndarray | None) -> None:
@@ -163,6 +189,9 @@ class PlaceNode(EngineNode):
     def _timed_descriptor(self, frame: Frame) -> np.ndarray:
         with self.statistics.stage("network"):
             return self._descriptor(frame)
+
+    def _redraw_graph(self) -> None:
+        self._graph_version = -1
 
     def _publish(self, frame: Frame, result: PlaceResult) -> None:
         assert self._recogniser is not None

@@ -12,6 +12,7 @@ import numpy as np
 
 from vision_nodes.datatypes import Features
 
+DESCRIPTOR_BYTES = {"sift": 128, "orb": 32}
 _SURPLUS = 3  # features detected for each one kept
 _MIN_SIDE_PX = 32  # ORB's patch; OpenCV raises on images smaller than its pyramid
 _ROOT_SCALE = 255.0  # RootSIFT parts lie in [0, 1]; bytes keep them to 0.4 % and a quarter of the memory
@@ -40,10 +41,8 @@ class LocalFeatureExtractor:
         if min(gray.shape) >= _MIN_SIDE_PX:
             keypoints, descriptors = self._detector.detectAndCompute(gray, None)
         if descriptors is None or len(keypoints) == 0:
-            width = 128 if self.kind == "sift" else 32
-            return Features(
-                np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, width), np.uint8)
-            )
+            none = np.zeros((0, DESCRIPTOR_BYTES[self.kind]), np.uint8)
+            return Features(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), none)
         xy = np.array([k.pt for k in keypoints], dtype=np.float32)
         ratio = np.array([size_hw[1] / gray.shape[1], size_hw[0] / gray.shape[0]], np.float32)
         xy = (xy + np.float32(0.5)) * ratio - np.float32(0.5)

@@ -7,6 +7,7 @@ SHA-256. Little-endian throughout.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import numpy as np
 from vision_nodes.errors import MapError
 from vision_nodes.places.graph_state import GraphState
 from vision_nodes.places.keyframes import Keyframe
+from vision_nodes.places.local_features import DESCRIPTOR_BYTES
 from vision_nodes.places.map_arrays import arrays_from_map, map_from_arrays
 from vision_nodes.places.settings import PlaceSettings
 
@@ -40,33 +42,56 @@ class PlaceMap:
 
 
 def save_place_map(path: str | Path, content: PlaceMap) -> None:
+    """`save_map_arrays` of a map nobody else changes meanwhile."""
+    save_map_arrays(path, content.descriptor_model, arrays_from_map(content.keyframes, content.state))
+
+
+def save_map_arrays(path: str | Path, descriptor_model: str, arrays: dict[str, np.ndarray]) -> None:
     """Write beside the target, flush to the disk, then rename: a reader sees the old file or the new one.
+
+    Args:
+        path: file to write or replace.
+        descriptor_model: identity of the network the descriptors came from.
+        arrays: of `arrays_from_map`: copies, so that the map may go on growing meanwhile.
 
     Raises:
         MapError: the file cannot be written; an existing one is untouched.
     """
     path = Path(path)
-    arrays = arrays_from_map(content.keyframes, content.state)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            _write(file, content, arrays)
+            fcntl.flock(file, fcntl.LOCK_EX)  # tells a save under way from what a killed one left
+            _write(file, descriptor_model, arrays)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
+        temporary = None
         _sync_directory(path.parent)
+        _remove_leftovers(path)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise MapError(f"to write {path}", str(error), "check space and permissions") from error
 
 
-def _write(file, content: PlaceMap, arrays: dict[str, np.ndarray]) -> None:  # type: ignore[no-untyped-def]
+def _remove_leftovers(path: Path) -> None:
+    """Delete what saves of this map left behind when they were killed; one under way holds its lock."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        with leftover.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            leftover.unlink(missing_ok=True)
+
+
+def _write(file, descriptor_model: str, arrays: dict[str, np.ndarray]) -> None:  # type: ignore[no-untyped-def]
     little = {name: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for name, a in arrays.items()}
     header = {
-        "descriptor_model": content.descriptor_model,
+        "descriptor_model": descriptor_model,
         "arrays": [
             {"name": n, "dtype": a.dtype.str, "shape": list(a.shape), "sha256": _digest(a)}
             for n, a in little.items()
@@ -95,6 +120,7 @@ def load_place_map(path: str | Path, settings: PlaceSettings) -> PlaceMap:
                 raise MapError(f"{path} to end after its last array", "more bytes", _REMEDY)
     except OSError as error:
         raise MapError(f"a readable map file {path}", str(error), "check the path") from error
+    _check_features(arrays, path, settings.local_features)
     try:
         keyframes, state = map_from_arrays(arrays, settings)
     except (KeyError, ValueError, IndexError) as error:
@@ -124,6 +150,16 @@ def _check_model(header: dict, path: Path, expected: str) -> None:  # type: igno
             f"a map made by descriptor model {expected!r}",
             f"{path} made by {found!r}",
             "descriptors of two models cannot be compared: load that model, or build the map anew",
+        )
+
+
+def _check_features(arrays: dict[str, np.ndarray], path: Path, expected: str) -> None:
+    features = arrays.get("local_descriptors", np.zeros((0, 0)))
+    if len(features) and features.shape[1:] != (DESCRIPTOR_BYTES[expected],):
+        raise MapError(
+            f"a map with {expected} features ({DESCRIPTOR_BYTES[expected]} bytes each)",
+            f"{path} with features of {features.shape[1]} bytes",
+            "set the parameter places.local_features to what the map was made with",
         )
 
 

@@ -91,6 +91,14 @@ class PoseGraph:
             self.state.place_segment(query.segment, orthonormalised(T_map_odom))
         return verdict
 
+    def anchor(self, segment: int, T_map_odom: np.ndarray) -> bool:
+        """Put a segment whose place is unknown at `T_map_odom` (4, 4), at once; False when it has a place."""
+        if self.state.T_map_odom(segment) is not None:
+            return False
+        self.state.place_segment(segment, orthonormalised(T_map_odom))
+        self.version += 1
+        return True
+
     def update(self, stamp_ns: int, segment: int | None, T_odom_cam: np.ndarray | None) -> None:
         """Exchange with the solver, then move map -> odom towards its target. Called for every frame."""
         self._exchange()

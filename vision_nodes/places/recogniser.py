@@ -12,14 +12,17 @@ import cv2
 import numpy as np
 
 from vision_nodes.datatypes import DepthMap, LoopClosure, PlaceResult
-from vision_nodes.errors import ConfigError
+from vision_nodes.errors import ConfigError, FrameError
 from vision_nodes.places.keyframe_maker import DescriptorSource, KeyframeMaker
 from vision_nodes.places.keyframes import NO_SEGMENT, Keyframe, KeyframeDatabase, KeyframePolicy
 from vision_nodes.places.landmarks import LandmarkBuilder
-from vision_nodes.places.map_file import PlaceMap, load_place_map, save_place_map
+from vision_nodes.places.localisation import Localisation, located
+from vision_nodes.places.map_arrays import arrays_from_map
+from vision_nodes.places.map_file import load_place_map, save_map_arrays
 from vision_nodes.places.pose_graph import PoseGraph
 from vision_nodes.places.pose_graph_view import NOT_STORED, PoseGraphView
 from vision_nodes.places.retrieval import Retrieval
+from vision_nodes.places.rigid import inverse
 from vision_nodes.places.segments import SegmentTracker
 from vision_nodes.places.settings import PlaceSettings
 from vision_nodes.places.sparsification import most_redundant
@@ -44,6 +47,7 @@ class PlaceRecogniser:
         self._graph_view = PoseGraphView(self._graph)
         self._mode = "mapping"
         self._landmark_segment = NO_SEGMENT
+        self._newest: tuple[Frame, np.ndarray | None, DepthMap | None] | None = None
 
     def close(self) -> None:
         """Stop the solver process."""
@@ -136,6 +140,7 @@ class PlaceRecogniser:
         with self._lock:
             T_odom_cam = self._maker.checked_pose(T_odom_cam)
             segment = self._segments.update(frame, T_odom_cam)
+            self._newest = frame, T_odom_cam, depth
             has_pose = T_odom_cam is not None
             self._graph.update(frame.stamp_ns, segment if has_pose else None, T_odom_cam)
             if not self._policy.wants(frame.stamp_ns, segment, T_odom_cam):
@@ -151,33 +156,43 @@ class PlaceRecogniser:
 
     def localize(
         self, frame: Frame, descriptor: DescriptorSource, depth: DepthMap | None = None
-    ) -> PlaceResult:
+    ) -> Localisation:
         """Look a frame up in the whole map without adding it and without a pose hint.
 
-        The result's `keyframe_id` is -1; `map_pose` turns its closure into a pose.
+        The result's `keyframe_id` is -1. Raises FrameError when the descriptor cannot be used.
         """
         with self._lock:
             keyframe = self._maker.make(frame, descriptor, NOT_STORED)
             self._retrieval.check(keyframe)
             LandmarkBuilder().add(keyframe, *self._maker.sampled_depth(keyframe, frame, depth))
-            return self._retrieval.lookup(keyframe)
+            return located(frame, self._retrieval.lookup(keyframe), self._graph.keyframe_poses())
 
-    def map_pose(self, closure: LoopClosure) -> np.ndarray | None:
-        """(4, 4) T_map_cam of a closure's query; None when the matched keyframe has no place in the map."""
+    def localize_newest(self, descriptor: DescriptorSource) -> Localisation:
+        """`localize` of the newest frame; when it succeeds, odometry whose place was unknown goes on from there.
+
+        Raises:
+            FrameError: no frame has come yet.
+        """
         with self._lock:
-            T_map_matched = self._graph.keyframe_poses().get(closure.matched_id)
-        return None if T_map_matched is None else T_map_matched @ closure.T_matched_query
+            if self._newest is None:
+                raise FrameError("a frame to localise", "none so far", "start the camera")
+            frame, T_odom_cam, depth = self._newest
+            answer = self.localize(frame, descriptor, depth)
+            if answer.T_map_cam is not None and T_odom_cam is not None:
+                self._graph.anchor(self._segments.current, answer.T_map_cam @ inverse(T_odom_cam))
+            return answer
 
     def save_map(self, path: str | Path) -> None:
         """Write everything to one file, atomically. Raises MapError when that is not possible."""
-        with self._lock:
-            content = PlaceMap(self._settings.descriptor_model, list(self._database), self._graph.state)
-            save_place_map(path, content)
+        with self._lock:  # for the copy only: frames go on while the disk writes
+            arrays = arrays_from_map(list(self._database), self._graph.state)
+        save_map_arrays(path, self._settings.descriptor_model, arrays)
 
     def load_map(self, path: str | Path) -> None:
         """Replace the present map by a saved one. Raises MapError and changes nothing when it cannot."""
+        loaded = load_place_map(path, self._settings)
         with self._lock:
-            loaded = load_place_map(path, self._settings)
+            self._newest = None if self._newest is None else (self._newest[0], None, self._newest[2])
             self._graph.close()
             self._database = KeyframeDatabase()
             self._retrieval = Retrieval(self._settings, self._database)

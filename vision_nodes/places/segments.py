@@ -17,6 +17,11 @@ class SegmentTracker:
         self._stamp_ns: int | None = None
         self._run = 0
 
+    @property
+    def current(self) -> int:
+        """Of the newest frame; NO_SEGMENT when it had no pose."""
+        return self._current
+
     def restart_after(self, last_segment: int) -> None:
         """The next pose begins a segment with a number above `last_segment`."""
         self._next = max(self._next, last_segment + 1)

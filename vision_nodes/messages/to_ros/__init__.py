@@ -20,6 +20,7 @@ from vision_nodes.messages.to_ros.motion import (
     path_to_ros,
     pose_graph_to_ros,
     pose_stamped_to_ros,
+    pose_with_covariance_to_ros,
     transform_to_ros,
 )
 from vision_nodes.messages.to_ros.vision import (
@@ -48,6 +49,7 @@ __all__ = [
     "pose_graph_to_ros",
     "pose_stamped_to_ros",
     "pose_to_ros",
+    "pose_with_covariance_to_ros",
     "time_to_ros",
     "transform_to_ros",
     "vision_info_to_ros",

@@ -126,6 +126,15 @@ def _kept_pose(stamp_ns: int, frame_id: str, T: bytes) -> PoseStamped:
     return pose_stamped_to_ros(np.frombuffer(T).reshape(4, 4), (stamp_ns, frame_id))
 
 
+def pose_with_covariance_to_ros(
+    T_a_b: np.ndarray, covariance: np.ndarray, header: StampedFrame
+) -> PoseWithCovarianceStamped:
+    """PoseWithCovarianceStamped of b in header's frame; (6, 6) covariance in the same frame."""
+    return PoseWithCovarianceStamped(
+        header=header_to_ros(header), pose=_pose_with_covariance(T_a_b, covariance)
+    )
+
+
 def loop_closure_to_ros(
     closure: LoopClosure, stamp_ns: int, T_base_cam: np.ndarray | None = None
 ) -> PoseWithCovarianceStamped:
@@ -139,10 +148,7 @@ def loop_closure_to_ros(
         covariance = covariance_of_attached_frame(covariance, T, T_cam_base)
         covariance = rotated_covariance(covariance, T_base_cam[:3, :3])
         T = T_base_cam @ T @ T_cam_base
-    return PoseWithCovarianceStamped(
-        header=header_to_ros((stamp_ns, keyframe_frame(closure.matched_id))),
-        pose=_pose_with_covariance(T, covariance),
-    )
+    return pose_with_covariance_to_ros(T, covariance, (stamp_ns, keyframe_frame(closure.matched_id)))
 
 
 def pose_graph_to_ros(
