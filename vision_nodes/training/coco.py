@@ -12,8 +12,10 @@ import numpy as np
 
 from vision_nodes.datatypes import Detections
 from vision_nodes.errors import TrainingError
-from vision_nodes.tasks.classes import COCO_CLASSES as COCO_CLASSES
+from vision_nodes.tasks.classes import COCO_CLASSES
 from vision_nodes.training.images import read_rgb
+
+__all__ = ["COCO_CLASSES", "ROBOT_CLASSES", "CocoBoxes"]
 
 # what a robot meets indoors and outdoors and what the data shows often enough
 ROBOT_CLASSES = (
