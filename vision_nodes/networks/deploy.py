@@ -32,7 +32,10 @@ class DetectionGraph(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, H, W, 3) uint8 -> (B, N, 4) float32 px, (B, N) float32, (B, N) int32."""
-        raw = self.network(from_uint8(image))
+        return self.decode(self.network(from_uint8(image)))
+
+    def decode(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The network's (B, A, classes + 32) -> as `forward`."""
         best = raw[..., : self.classes].amax(-1)
         top = best.topk(self.candidates, dim=1)
         logits_and_bins = raw.gather(1, top.indices[..., None].expand(-1, -1, raw.shape[-1]))
@@ -57,7 +60,8 @@ class SegmentationGraph(nn.Module):
         """(B, H, W, 3) uint8 -> (B, H', W') uint8, (B, H', W') float32 in [0, 1]."""
         logits = self.network(from_uint8(image))
         logits = nn.functional.interpolate(logits, self.size_hw, mode="bilinear", align_corners=False)
-        confidence = logits.softmax(1).amax(1)
+        # the largest softmax, without the division of every class: a softmax over axis 1 costs 6 ms more
+        confidence = 1 / (logits - logits.amax(1, keepdim=True)).exp().sum(1)
         # TensorRT refuses int32 -> uint8: the labels pass through float
         return logits.argmax(1).float().to(torch.uint8), confidence
 

@@ -77,29 +77,41 @@ class Separable(nn.Module):
 
 
 class Pyramid(nn.ModuleDict):
-    """One scale of the multi-kernel pyramid: half the channels through 3x3, half through 5x5."""
+    """One scale of the multi-kernel pyramid: half the channels through 3x3, half through 5x5.
+
+    Sides that the pool does not divide are continued by their last row and column.
+    """
 
     def __init__(self) -> None:
         super().__init__({"k3": Separable(224, 64, 3), "k5": Separable(224, 64, 5)})
 
     def forward(self, x: Tensor, pool: int) -> Tensor:
         """(B, 448, H, W) -> (B, 128, H, W)."""
+        h, w = x.shape[-2:]
+        missing = (-h % pool, -w % pool)
+        if any(missing):
+            x = functional.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
         a, b = functional.avg_pool2d(x, pool).chunk(2, 1)
-        return upsample_legacy(torch.cat((self["k3"](a), self["k5"](b)), 1), pool)
+        x = upsample_legacy(torch.cat((self["k3"](a), self["k5"](b)), 1), pool)
+        return x[..., :h, :w] if any(missing) else x
 
 
 class Mosaic(nn.Module):
-    """`tensor` (B, 3, H, W) float32 RGB 0..255, sides multiples of 128 -> (B, 32, H / 4, W / 4) logits.
+    """`tensor` (B, 3, H, W) float32 RGB 0..255, sides multiples of 16 -> (B, 32, H / 4, W / 4) logits.
 
-    The published labels are the arg max of `upsample_legacy(logits, 4)`.
+    The published labels are the arg max of `upsample_legacy(logits, 4)`; published sides are multiples of 128.
+
+    Args:
+        hidden: block number -> hidden channels, where they are fewer than published.
     """
 
-    def __init__(self, pools: tuple[int, int, int] = (8, 4, 2)) -> None:
+    def __init__(self, pools: tuple[int, int, int] = (8, 4, 2), hidden: dict[int, int] | None = None) -> None:
         super().__init__()
         self.pools = pools
         self.stem = nn.Conv2d(3, 32, 3, 2)
         for i, spec in enumerate(BLOCKS):
-            setattr(self, f"block{i}", Block(spec))
+            width = (hidden or {}).get(i, spec[1])
+            setattr(self, f"block{i}", Block((spec[0], width, *spec[2:])))
         self.conv_1 = nn.Conv2d(96, 448, 1)
         self.spp0, self.spp1, self.spp2 = Pyramid(), Pyramid(), Pyramid()
         self.spp = nn.ModuleDict({"project": nn.Conv2d(832, 128, 1)})

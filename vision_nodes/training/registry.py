@@ -11,7 +11,10 @@ from vision_nodes.training.task import TrainingTask
 TASKS = {
     "place": "vision_nodes.training.place:PlaceTask",
     "depth": "vision_nodes.training.depth:DepthTask",
+    "features": "vision_nodes.training.features:FeaturesTask",
     "detection": "vision_nodes.training.detection:DetectionTask",
+    "fused": "vision_nodes.training.fused:FusedTask",
+    "street": "vision_nodes.training.street:StreetTask",
     "segmentation": "vision_nodes.training.segmentation:SegmentationTask",
 }
 
