@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "vision_nodes"
 # A module may import from its own row and from rows above it. Every part of the package has its row here.
 LAYERS = (
     ("errors", "__version__"),
-    ("datatypes", "config", "resources"),
+    ("datatypes", "config", "resources", "solver_process"),
     ("camera",),
     ("messages",),
     ("preprocess", "bags"),

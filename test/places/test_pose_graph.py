@@ -19,15 +19,14 @@ from scipy.optimize import least_squares
 from vision_nodes.datatypes import LoopClosure
 from vision_nodes.places.closure_gate import Verdict
 from vision_nodes.places.graph_solver import GraphProblem, solve_graph
-from vision_nodes.places.graph_worker import GraphWorker
-from vision_nodes.places.pose_graph import PoseGraph
+from vision_nodes.places.pose_graph import PoseGraph, graph_worker
 from vision_nodes.places.rigid import difference, inverse, retract, rotation_log
 from vision_nodes.places.settings import GraphSettings
 
 LOCK_STEP = GraphSettings(lock_step=True)
 TIGHT = np.diag(np.repeat([0.02**2, np.deg2rad(0.5) ** 2], 3))
 DEPTH = 4.0
-SOLVER = GraphWorker(60.0)
+SOLVER = graph_worker(60.0)
 
 
 def square_drive(side_m: float = 10.0, step_m: float = 1.0, laps: float = 1.2) -> list[np.ndarray]:
@@ -247,7 +246,7 @@ def small_problem() -> GraphProblem:
 
 
 def test_a_killed_solver_is_replaced() -> None:
-    worker = GraphWorker(30.0)
+    worker = graph_worker(30.0)
     assert worker.submit(small_problem())
     assert worker.result(wait=True) is not None
     os.kill(worker.pid, signal.SIGKILL)
@@ -263,8 +262,8 @@ def test_the_solver_dies_with_its_parent(tmp_path: Path) -> None:
     script = """
 import sys, time
 from test_pose_graph import small_problem
-from vision_nodes.places.graph_worker import GraphWorker
-worker = GraphWorker(30.0)
+from vision_nodes.places.pose_graph import graph_worker
+worker = graph_worker(30.0)
 worker.submit(small_problem()); worker.result(wait=True)
 print(worker.pid, flush=True)
 time.sleep(60)

@@ -9,7 +9,6 @@ import numpy as np
 from vision_nodes.camera.model import CameraModel
 from vision_nodes.datatypes import DepthMap
 from vision_nodes.odometry.bundle_adjustment import BundleProblem, solve_bundle
-from vision_nodes.odometry.bundle_worker import BundleWorker
 from vision_nodes.odometry.drift import keyframe_covariance
 from vision_nodes.odometry.frame_tracker import FrameTracker
 from vision_nodes.odometry.geometry import bearings, invert, orthonormalise, project, transform
@@ -23,8 +22,12 @@ from vision_nodes.odometry.mapping import (
     triangulate_tracks,
 )
 from vision_nodes.odometry.tracking import PoseEstimate
+from vision_nodes.solver_process import SolverProcess
 
 MIN_SHARED = 50  # tracks in common with the last keyframe
+SOLVE_TIMEOUT_S = (
+    120.0  # a solve takes 0.1 s; even on an overloaded machine the process counts as dead after this
+)
 MIN_FILL = 0.6  # share of `max_tracks` below which new corners are needed
 
 
@@ -41,7 +44,7 @@ class Mapper:
 
     def __init__(self, tracker: FrameTracker) -> None:
         self.tracker = tracker
-        self._worker = BundleWorker()
+        self._worker = SolverProcess(solve_bundle, "bundle adjustment", SOLVE_TIMEOUT_S)
         self._window: Window | None = None
         self._landmarks_at_keyframe = 0
         # Median depth the next two-view map is given: after a loss the old map's is the best guess of its unit.

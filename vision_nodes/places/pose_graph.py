@@ -14,15 +14,20 @@ import numpy as np
 
 from vision_nodes.datatypes import LoopClosure
 from vision_nodes.places.closure_gate import ClosureGate, Verdict
-from vision_nodes.places.graph_solver import GraphSolution
+from vision_nodes.places.graph_solver import GraphProblem, GraphSolution, solve_graph
 from vision_nodes.places.graph_state import GraphState, Node
-from vision_nodes.places.graph_worker import GraphWorker
 from vision_nodes.places.rigid import interpolate, inverse, orthonormalised
 from vision_nodes.places.settings import GraphSettings
+from vision_nodes.solver_process import SolverProcess
 
 LOGGER = logging.getLogger(__name__)
 _CLOSURE_ERROR_LIMIT = 40.0  # squared Mahalanobis, 6 dof: far outside anything Gaussian
 _MAX_SOLVES_IN_A_ROW = 4  # each drops at least one closure or is the last
+
+
+def graph_worker(timeout_s: float) -> SolverProcess[GraphProblem, GraphSolution]:
+    """The pose-graph solver in a process of its own: GTSAM's binding holds the GIL for a whole solve."""
+    return SolverProcess(solve_graph, "the pose graph", timeout_s)
 
 
 class PoseGraph:
@@ -32,12 +37,12 @@ class PoseGraph:
         self,
         settings: GraphSettings,
         state: GraphState | None = None,
-        worker: GraphWorker | None = None,
+        worker: SolverProcess[GraphProblem, GraphSolution] | None = None,
     ) -> None:
         self._settings = settings
         self.state = GraphState(settings) if state is None else state
         self._gate = ClosureGate(settings, self.state)
-        self._worker = GraphWorker(settings.solve_timeout_s) if worker is None else worker
+        self._worker = graph_worker(settings.solve_timeout_s) if worker is None else worker
         self._dirty = False
         self._submitted_ids: list[int] = []
         self._submitted_closures: list[LoopClosure] = []

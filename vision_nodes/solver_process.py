@@ -1,7 +1,7 @@
-"""The pose-graph solver in a process of its own.
+"""A solver in a process of its own, so that a long solve never holds the caller's interpreter.
 
-Started by a plain command line: no fork of a process with threads, and no re-import of the user's main
-module as `multiprocessing` would do. The worker ends when its pipe closes, however the parent died.
+Started with a plain command line instead of `multiprocessing`: no fork of a process with threads, and no
+re-import of the user's main module. The process ends when its pipe does, however the parent died.
 """
 
 from __future__ import annotations
@@ -10,21 +10,35 @@ import logging
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-
-from vision_nodes.places.graph_solver import GraphProblem, GraphSolution, solve_graph
+from typing import Generic, TypeVar
 
 LOGGER = logging.getLogger(__name__)
 
+Problem = TypeVar("Problem")
+Solution = TypeVar("Solution")
 
-class GraphWorker:
-    """One problem at a time: `submit`, then `result`. A dead or stuck process is replaced."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+class SolverProcess(Generic[Problem, Solution]):
+    """One problem at a time: `submit`, then `result`. A dead or stuck process is replaced.
+
+    Args:
+        solve: a module's function; problem and solution cross the pipe pickled. RuntimeError and ValueError
+            (NumPy's LinAlgError is one) mean that this problem has no solution.
+        name: for the log.
+        timeout_s: a solve that takes longer counts as stuck.
+    """
+
+    def __init__(self, solve: Callable[[Problem], Solution], name: str, timeout_s: float) -> None:
+        self._target = f"{solve.__module__}:{solve.__name__}"
+        self._name, self._timeout_s = name, timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
+        self._submitted_s = 0.0
         self.busy = False
 
     @property
@@ -32,7 +46,7 @@ class GraphWorker:
         """Process id of the solver; None while none runs."""
         return None if self._process is None else self._process.pid
 
-    def submit(self, problem: GraphProblem) -> bool:
+    def submit(self, problem: Problem) -> bool:
         """Hand over a problem; False when one is in the works already or no process can be started."""
         if self.busy:
             return False
@@ -43,19 +57,20 @@ class GraphWorker:
         except OSError as error:
             self._failed(error)
             return False
-        self.busy = True
+        self.busy, self._submitted_s = True, time.monotonic()
         return True
 
-    def result(self, wait: bool) -> GraphSolution | None:
+    def result(self, wait: bool) -> Solution | None:
         """The solution when it is there; `wait` blocks for it. None while solving and after a failure.
 
         After a failure `busy` is False: the caller decides whether to submit again.
         """
         if not self.busy or self._pipe is None:
             return None
+        left_s = max(self._submitted_s + self._timeout_s - time.monotonic(), 0.0)
         try:
-            if not self._pipe.poll(self._timeout_s if wait else 0):
-                if wait:
+            if not self._pipe.poll(left_s if wait else 0):
+                if wait or left_s == 0:
                     self._failed(TimeoutError(f"no answer in {self._timeout_s:g} s"))
                 return None
             answer = self._pipe.recv()
@@ -63,10 +78,10 @@ class GraphWorker:
             self._failed(error)
             return None
         self.busy = False
-        if isinstance(answer, str):
-            LOGGER.warning("pose graph not optimised: %s", answer)
+        if isinstance(answer, _Unsolved):
+            LOGGER.debug("%s: no solution: %s", self._name, answer)
             return None
-        return answer
+        return answer  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Stop the process; a later `submit` starts a new one."""
@@ -87,26 +102,34 @@ class GraphWorker:
             return
         self.close()
         self._pipe, theirs = Pipe(duplex=True)
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[1])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vision_nodes.places.graph_worker", str(theirs.fileno())],
+                [sys.executable, "-m", "vision_nodes.solver_process", self._target, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=environment,
                 stdin=subprocess.DEVNULL,
             )
 
     def _failed(self, error: BaseException) -> None:
-        LOGGER.warning("the pose graph's solver process failed (%s); it is started again", error)
+        LOGGER.warning("the process of %s failed (%s); it is started again", self._name, error)
         if self._process is not None:
             self._process.kill()
         self.close()
 
 
-def serve(descriptor: int) -> None:
+class _Unsolved(str):
+    """Why a problem has no solution; a type of its own, so that no solution can be mistaken for it."""
+
+
+def serve(target: str, descriptor: int) -> None:
     """Solve what comes through the pipe until it closes."""
+    module, name = target.split(":")
+    # The class the parent knows: this module is __main__ here.
+    unsolved = import_module("vision_nodes.solver_process")._Unsolved
+    solve = getattr(import_module(module), name)
     with Connection(descriptor) as pipe:
         while True:
             try:
@@ -114,9 +137,9 @@ def serve(descriptor: int) -> None:
             except (EOFError, OSError):
                 return
             try:
-                answer: GraphSolution | str = solve_graph(problem)
-            except RuntimeError as error:
-                answer = str(error)
+                answer = solve(problem)
+            except (RuntimeError, ValueError) as error:
+                answer = unsolved(error)
             try:
                 pipe.send(answer)
             except OSError:
@@ -124,4 +147,4 @@ def serve(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(sys.argv[1], int(sys.argv[2]))
