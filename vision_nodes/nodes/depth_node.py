@@ -36,6 +36,8 @@ class DepthNode(EngineNode):
     Without calibration there are no metres: relative depth goes out on `depth/unscaled` instead.
     """
 
+    task = "depth"
+
     def __init__(self, **options: Any) -> None:
         super().__init__("depth_node", DepthNodeSettings, **options)
         self.consumers: list[DepthConsumer] = []

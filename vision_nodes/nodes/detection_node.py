@@ -42,6 +42,8 @@ class DetectionNodeSettings(EngineSettings):
 class DetectionNode(EngineNode):
     """`detections` (vision_msgs/Detection2DArray, source pixels) for every frame, empty ones too."""
 
+    task = "detection"
+
     def __init__(self, **options: Any) -> None:
         super().__init__("detection_node", DetectionNodeSettings, **options)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vision_nodes.config import setting
-from vision_nodes.engine.loader import open_engine
+from vision_nodes.engine.shared import open_task_engine
 from vision_nodes.nodes.task_node import TaskNode
 
 
@@ -24,12 +24,14 @@ class EngineSettings:
 class EngineNode(TaskNode):
     """Loads the engine at configure, frees it at cleanup, and says what really runs."""
 
+    task = ""  # what the model must serve; a fused model's engine is shared by the tasks of one process
     engine: Any = None
 
     def open_task(self) -> None:
         """Open the model; the engine has run once, so that the first frame is as fast as the others."""
-        self.engine = open_engine(
-            self.settings.model, backend=self.settings.backend, threads=self.settings.threads
+        settings = self.settings
+        self.engine = open_task_engine(
+            settings.model, self.task, backend=settings.backend, threads=settings.threads
         )
         self.get_logger().info(
             f"{self.engine.manifest.name}: {self.engine.precision} on {self.engine.backend}, input "

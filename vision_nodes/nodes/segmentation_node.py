@@ -38,6 +38,8 @@ class SegmentationNodeSettings(EngineSettings):
 class SegmentationNode(EngineNode):
     """`segmentation/mask` (mono8 ids) with camera_info, colour on demand, `label_info` latched."""
 
+    task = "segmentation"
+
     def __init__(self, **options: Any) -> None:
         super().__init__("segmentation_node", SegmentationNodeSettings, **options)
 

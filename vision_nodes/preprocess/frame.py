@@ -59,9 +59,10 @@ class Frame:
     def resized(self, size_wh: tuple[int, int], fit: Fit = Fit.STRETCH) -> np.ndarray:
         """(h, w, 3) uint8 RGB network input; memoised, read-only by agreement."""
         key = (size_wh, fit)
-        if key not in self._resized:
-            self._resized[key] = resize(self.image, self.map_to(size_wh, fit))
-        return self._resized[key]
+        made = self._resized.get(key)
+        if made is None:  # tasks in several threads may all make it; all of them get the first one
+            made = self._resized.setdefault(key, resize(self.image, self.map_to(size_wh, fit)))
+        return made
 
     def gray(self) -> np.ndarray:
         """(H, W) uint8 luma of `image`; memoised."""

@@ -57,7 +57,7 @@ class DepthTask:
     def train_dataset(self) -> Dataset[Batch]:
         """Renderings, then real pictures."""
         seed, augmented = self.config.seed, bool(self.options["augment"])
-        files = [path for kind in ("rooms", "worlds") for path in self._files(kind)[0]]
+        files = [path for kind in ("rooms", "worlds") for path in self.view_files(kind)[0]]
         sources: list[Dataset[Batch]] = [RenderedViews(files, seed, augmented)]
         if self.options["pictures"] and augmented:
             annotation = find_data(str(self.options["pictures"]))
@@ -66,7 +66,7 @@ class DepthTask:
 
     def val_dataset(self) -> Dataset[Batch]:
         """Rooms and worlds that training never shows."""
-        files = [path for kind in ("rooms", "worlds") for path in self._files(kind)[1]]
+        files = [path for kind in ("rooms", "worlds") for path in self.view_files(kind)[1]]
         return RenderedViews(files, self.config.seed, augmented=False)
 
     def collate(self, samples: list[Batch]) -> Batch:
@@ -115,7 +115,7 @@ class DepthTask:
         fx = FX_CANONICAL * self.config.input_wh[0] / 256
         return {"depth": DepthSpec(fx_canonical=fx, max_m=MAX_M)}
 
-    def _files(self, kind: str) -> tuple[list[Path], list[Path]]:
+    def view_files(self, kind: str) -> tuple[list[Path], list[Path]]:
         """Files for training and for choosing, of `rooms` or `worlds`."""
         if not self.options[kind]:
             return [], []

@@ -60,17 +60,23 @@ class BoxDataset(Dataset[Batch]):
         else:
             matrix = ResizeMap(wh, self.input_wh).matrix()
             image = resize(image, ResizeMap(wh, self.input_wh))
-        warped = warp_boxes(boxes, matrix)
-        clipped = np.clip(warped, 0, np.array([*self.input_wh, *self.input_wh], np.float32))
-        areas = [np.clip(b[:, 2:] - b[:, :2], 0, None).prod(axis=1) for b in (warped, clipped)]
-        visible = areas[1] > 1
-        ignored = crowd | (areas[1] < MIN_VISIBLE * areas[0])
+        clipped, visible, ignored = visible_boxes(boxes, crowd, matrix, self.input_wh)
         return {
             "image": torch.from_numpy(np.ascontiguousarray(image)),
             "boxes": torch.from_numpy(clipped[visible]),
             "classes": torch.from_numpy(classes[visible]),
             "ignored": torch.from_numpy(ignored[visible]),
         }
+
+
+def visible_boxes(
+    boxes: np.ndarray, crowd: np.ndarray, matrix: np.ndarray, input_wh: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes through `matrix`: (M, 4) clipped to the input, (M,) still seen, (M,) to be ignored."""
+    warped = warp_boxes(boxes, matrix)
+    clipped = np.clip(warped, 0, np.array([*input_wh, *input_wh], np.float32))
+    areas = [np.clip(b[:, 2:] - b[:, :2], 0, None).prod(axis=1) for b in (warped, clipped)]
+    return clipped, areas[1] > 1, crowd | (areas[1] < MIN_VISIBLE * areas[0])
 
 
 class DetectionTask:

@@ -67,7 +67,7 @@ class PlaceTask:
         """Pictures, and rendered visits where the config names a folder of them."""
         size, views, seed = self.config.input_wh, int(self.options["views"]), self.config.seed
         severity = 1.0 if self.options["augment"] else 0.0
-        pictures = self._pictures()[0][: int(self.options["max_pictures"]) or None]
+        pictures = self.picture_split()[0][: int(self.options["max_pictures"]) or None]
         sources: list[Dataset[Batch]] = [PictureVisits(pictures, size, views, seed, severity)]
         if self.options["worlds"]:
             held_out = int(self.options["dev_worlds"])
@@ -79,7 +79,7 @@ class PlaceTask:
     def val_dataset(self) -> Dataset[Batch]:
         """Pictures and worlds that training never shows."""
         size, seed = self.config.input_wh, self.config.seed
-        sources: list[Dataset[Batch]] = [PictureRevisits(self._pictures()[1], size, seed)]
+        sources: list[Dataset[Batch]] = [PictureRevisits(self.picture_split()[1], size, seed)]
         if self.options["worlds"]:
             worlds = self._folder("worlds")
             sources.append(WorldRevisits(worlds, size, seed, int(self.options["dev_worlds"])))
@@ -165,7 +165,7 @@ class PlaceTask:
             place = torch.cat([place, self._bank[1].to(place.device)])[:size]
         self._bank = (descriptor, place)
 
-    def _pictures(self) -> tuple[list[Path], list[Path]]:
+    def picture_split(self) -> tuple[list[Path], list[Path]]:
         """Paths for training and for choosing; the list is split at its end."""
         listing = find_data(str(self.options["pictures"]))
         paths = [listing.parent / line.strip() for line in listing.read_text().splitlines() if line.strip()]
