@@ -26,6 +26,7 @@ VERBS = {
     "bag": ("vision_nodes.commands.bag", "make and inspect bags"),
     "bench": ("vision_nodes.commands.bench", "measure rate, latency, CPU and memory of the graph"),
     "models": ("vision_nodes.commands.models", "list, describe and check models"),
+    "import": ("vision_nodes.export.import_cli", "wrap your own ONNX file so that every node runs it"),
     "train": ("vision_nodes.training.cli", "train a network (needs the train extra)"),
     "export": ("vision_nodes.export.cli", "checkpoint to ONNX (needs the train extra)"),
     "quantize": ("vision_nodes.export.cli", "ONNX to INT8 (needs the train extra)"),

@@ -16,7 +16,8 @@ def resource_directories(kind: str) -> list[Path]:
     """Existing directories of one kind, first match wins.
 
     Order: the variable ``VISION_NODES_<KIND>`` (several, separated as in PATH), the ament prefixes of a
-    sourced ROS workspace, the Python environment's share directory, the source tree.
+    sourced ROS workspace, the Python environment's share directory, the source tree; for models last the
+    user's own, imported (`user_models`) and pulled (``models`` in the cache).
 
     Raises:
         ConfigError: `kind` is none of `KINDS`.
@@ -24,7 +25,8 @@ def resource_directories(kind: str) -> list[Path]:
     if kind not in KINDS:
         raise ConfigError(f"a resource kind out of {', '.join(KINDS)}", repr(kind), "use one of these")
     found: list[Path] = []
-    for directory in [*_from_environment(kind), *_installed(kind), *_source_tree(kind)]:
+    own = [user_data() / "models", cache_directory() / "models"] if kind == "models" else []
+    for directory in [*_from_environment(kind), *_installed(kind), *_source_tree(kind), *own]:
         if directory.is_dir() and directory not in found:
             found.append(directory)
     return found
@@ -45,6 +47,26 @@ def find_resource(kind: str, name: str) -> Path:
         "no such file",
         f"install the package, or name a directory in VISION_NODES_{kind.upper()}",
     )
+
+
+def cache_directory() -> Path:
+    """``VISION_NODES_CACHE``, else ``vision_nodes`` in the user's cache directory."""
+    chosen = os.environ.get("VISION_NODES_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / PACKAGE
+
+
+def user_data() -> Path:
+    """``vision_nodes`` in the user's data directory."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / PACKAGE
+
+
+def user_models() -> Path:
+    """Where a user's own models go: the first directory of ``VISION_NODES_MODELS``, else in `user_data`."""
+    return next(iter(_from_environment("models")), user_data() / "models")
 
 
 def _from_environment(kind: str) -> list[Path]:

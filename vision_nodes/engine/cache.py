@@ -9,24 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 from pathlib import Path
 
 from vision_nodes.engine.fields import write_atomically
 from vision_nodes.engine.manifest import Manifest
+from vision_nodes.resources import cache_directory
 
 _log = logging.getLogger(__name__)
 Key = dict[str, object]  # everything an engine depends on; plain JSON values
-
-
-def cache_directory() -> Path:
-    """``VISION_NODES_CACHE``, else ``vision_nodes`` in the user's cache directory."""
-    chosen = os.environ.get("VISION_NODES_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vision_nodes"
 
 
 class EngineCache:

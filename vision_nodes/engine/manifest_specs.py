@@ -51,10 +51,14 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class DepthSpec:
-    """`fx_canonical` is the focal length, px at the network's input width, at which outputs are metres."""
+    """`fx_canonical` is the focal length, px at the network's input width, at which outputs are metres.
+
+    Where `metric` is false the outputs are relative, for no camera metres, and `fx_canonical` plays no part.
+    """
 
     fx_canonical: float
     max_m: float
+    metric: bool = True
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ def _postprocess(fields: Fields) -> dict[str, float]:
 
 
 def _depth(fields: Fields) -> DepthSpec:
-    depth = DepthSpec(fields.take("fx_canonical", float), fields.take("max_m", float))
+    fx_canonical, max_m = fields.take("fx_canonical", float), fields.take("max_m", float)
+    depth = DepthSpec(fx_canonical, max_m, fields.take("metric", bool, True))
     fields.finish()
     return depth
 
@@ -131,6 +132,8 @@ def manifest_to_yaml(manifest: Manifest) -> str:
         plain["postprocess"] = dict(manifest.postprocess)
     if manifest.depth is not None:
         plain["depth"] = dict(vars(manifest.depth))
+        if manifest.depth.metric:
+            del plain["depth"]["metric"]  # what is usual goes without saying
     if manifest.descriptor_dim is not None:
         plain["descriptor_dim"] = manifest.descriptor_dim
     if manifest.heads:

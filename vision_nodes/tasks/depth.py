@@ -21,10 +21,12 @@ class DepthDecoder:
     Attributes:
         fx_canonical: focal length, px at the network's input width, for which outputs are metres.
         max_m: the farthest the network can say, metres at the canonical focal length.
+        metric: False for a network that knows relative depth only: its results never count as metres.
     """
 
     fx_canonical: float
     max_m: float
+    metric: bool = True
 
     def __post_init__(self) -> None:
         if not (self.fx_canonical > 0 and self.max_m > 0):
@@ -41,7 +43,7 @@ class DepthDecoder:
         spec = manifest.head("depth").depth
         if spec is None:
             raise ModelError("depth: {fx_canonical, max_m}", "no such key", "add it to the manifest")
-        return cls(float(spec.fx_canonical), float(spec.max_m))
+        return cls(float(spec.fx_canonical), float(spec.max_m), spec.metric)
 
     def decode(
         self, outputs: dict[str, np.ndarray], camera: CameraModel | None, min_confidence: float = 0.0
@@ -56,8 +58,8 @@ class DepthDecoder:
 
         Returns:
             Depth along the optical axis; NaN where it is not finite, not positive, as far as the network can
-            say, or not sure enough. Without a camera `metric` is False and values are those for the
-            canonical focal length: relative, never metres.
+            say, or not sure enough. Without a camera, or from a relative network, `metric` is False and values
+            are those of the network: relative, never metres.
 
         Raises:
             EngineError: `depth` is missing or is not that of one picture.
@@ -73,6 +75,7 @@ class DepthDecoder:
         if confidence is not None:
             confidence = np.where(valid, np.clip(np.nan_to_num(confidence[0]), 0, 1), 0).astype(np.float32)
             valid &= confidence >= min_confidence
-        scale = 1.0 if camera is None else camera.fx / self.fx_canonical
+        metric = self.metric and camera is not None
+        scale = camera.fx / self.fx_canonical if self.metric and camera is not None else 1.0
         metres = np.where(valid, depth * np.float32(scale), np.float32(np.nan)).astype(np.float32)
-        return DepthMap(metres, metric=camera is not None, confidence=confidence)
+        return DepthMap(metres, metric=metric, confidence=confidence)
