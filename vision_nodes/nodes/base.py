@@ -15,6 +15,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from vision_nodes.errors import VisionNodesError
 from vision_nodes.nodes.parameters import check_update, declare_settings
+from vision_nodes.nodes.periodic import Periodic
 from vision_nodes.nodes.statistics import Statistics
 
 Sink = Callable[[str, Any], None]  # replay: receives (topic, message) instead of the network
@@ -74,9 +75,10 @@ class VisionNode(LifecycleNode):
         self._autostart = bool(self.declare_parameter("autostart", True).value)
         self.settings: Any = declare_settings(self, settings_type)
         self.add_on_set_parameters_callback(self._on_parameters)
+        self.periodic = Periodic(f"{name} clock")
         self._diagnostics = None if sink else self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         if self._diagnostics is not None:
-            self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+            self.periodic.every(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
 
     # ---- what a node fills in
     def open_task(self) -> None:
@@ -218,7 +220,15 @@ class VisionNode(LifecycleNode):
             values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
 
+    def destroy_node(self) -> None:
+        """End the clock's thread first: it publishes."""
+        self.periodic.close()
+        super().destroy_node()
+
     def _publish_diagnostics(self) -> None:
+        self.guarded(self._send_diagnostics)
+
+    def _send_diagnostics(self) -> None:
         message = DiagnosticArray(status=[self.diagnostic_status()])
         message.header.stamp = self.get_clock().now().to_msg()
         assert self._diagnostics is not None

@@ -36,8 +36,8 @@ class Extrinsics:
         self._known: dict[str, np.ndarray] = {}
         self._listener: TransformListener | None = None
         self._fixed = _parse(settings.base_to_camera) if settings.base_to_camera else None
-        if self._fixed is None and settings.base_frame and buffer is None:
-            self._listener = TransformListener(node, self._buffer)
+        self._listens = self._fixed is None and bool(settings.base_frame) and buffer is None
+        self._listen()
 
     def lookup(self, camera_frame: str) -> np.ndarray:
         """(4, 4) T_base_cam, metres.
@@ -54,6 +54,7 @@ class Extrinsics:
         if camera_frame not in self._known:
             T = self._buffer.lookup(self._settings.base_frame, camera_frame)
             if T is None:
+                self._listen()
                 raise CalibrationError(
                     f"a transform {self._settings.base_frame} -> {camera_frame or '(empty frame_id)'} on /tf_static",
                     f"frames {', '.join(self._buffer.frames()) or 'none'}",
@@ -61,7 +62,12 @@ class Extrinsics:
                     "base_to_camera, or set base_frame to '' to track the camera itself",
                 )
             self._known[camera_frame] = T
+            self.close()  # /tf brings a message per frame and more; an answer that is fixed needs none of them
         return self._known[camera_frame]
+
+    def _listen(self) -> None:
+        if self._listens and self._listener is None:
+            self._listener = TransformListener(self._node, self._buffer)
 
     @staticmethod
     def missing(stamp_ns: int, error: VisionNodesError) -> OdometryEstimate:
@@ -70,8 +76,9 @@ class Extrinsics:
 
     def close(self) -> None:
         """Unsubscribe from TF."""
-        if self._listener is not None:
-            self._listener.destroy(self._node)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.destroy(self._node)
 
 
 def _parse(text: str) -> np.ndarray:

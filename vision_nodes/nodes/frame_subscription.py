@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from vision_nodes.messages.from_ros import camera_model_from_ros, image_from_ros, stamp_ns
+from vision_nodes.nodes.receiver import Receiver
 from vision_nodes.preprocess.frame import Frame
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ class FrameSubscription:
     def __init__(self, node: VisionNode, accept: Callable[[Frame], None]) -> None:
         self._node, self._accept = node, accept
         self._pending: dict[int, dict[str, Any]] = {}
-        options = QoSOverridingOptions.with_default_policies()
+        self._receiver = Receiver.of(node.context)
         self._subscriptions = [
-            node.create_subscription(
+            self._receiver.subscribe(
+                node,
                 msgtype,
                 f"preprocessed/{name}",
                 lambda message, name=name: self._on_message(name, message),
                 qos_profile_sensor_data,
-                qos_overriding_options=options,
             )
             for name, msgtype in self.TOPICS
         ]
@@ -43,7 +43,7 @@ class FrameSubscription:
     def close(self) -> None:
         """Unsubscribe."""
         for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+            self._receiver.unsubscribe(self._node, subscription)
         self._pending.clear()
 
     def _on_message(self, name: str, message: Any) -> None:

@@ -14,6 +14,7 @@ from vision_nodes.messages.from_ros import pose_from_ros, stamp_ns
 from vision_nodes.nodes.base import RELIABLE
 from vision_nodes.nodes.extrinsics import Extrinsics
 from vision_nodes.nodes.frame_subscription import FrameSubscription
+from vision_nodes.nodes.receiver import Receiver
 from vision_nodes.preprocess.frame import Frame
 
 if TYPE_CHECKING:
@@ -36,16 +37,17 @@ class PoseSubscription:
         self._states: OrderedDict[int, str] = OrderedDict()
         self._poses: OrderedDict[int, np.ndarray] = OrderedDict()
         self._source = FrameSubscription(node, self._on_frame)
+        self._receiver = Receiver.of(node.context)
         self._subscriptions = [
-            node.create_subscription(DiagnosticArray, "odometry/state", self._on_state, RELIABLE),
-            node.create_subscription(Odometry, "odometry", self._on_odometry, RELIABLE),
+            self._receiver.subscribe(node, DiagnosticArray, "odometry/state", self._on_state, RELIABLE),
+            self._receiver.subscribe(node, Odometry, "odometry", self._on_odometry, RELIABLE),
         ]
 
     def close(self) -> None:
         """Unsubscribe."""
         self._source.close()
         for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+            self._receiver.unsubscribe(self._node, subscription)
 
     def _on_frame(self, frame: Frame) -> None:
         self._remember(self._frames, frame.stamp_ns, frame)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from vision_nodes.config import setting
 from vision_nodes.messages.to_ros import camera_info_to_ros, image_to_ros
 from vision_nodes.nodes.base import Sink, VisionNode
+from vision_nodes.nodes.receiver import Receiver
 from vision_nodes.nodes.silence import explain_silence
 from vision_nodes.nodes.spin import run_node
 from vision_nodes.nodes.worker import Worker
@@ -44,9 +45,9 @@ class PreprocessNode(VisionNode):
         self.consumers: list[Callable[[Frame], None]] = []
         self._composed = composed
         self._subscriptions_made: list[Any] = []
-        self._timers_made: list[Any] = []
         self._last_image_s = 0.0
         self._frame_id = ""
+        self._pairing = threading.Lock()
         self.worker: Worker[tuple[Any, Any, int]] = Worker(
             "preprocess_node", lambda item: self.process_now(*item)
         )
@@ -72,29 +73,25 @@ class PreprocessNode(VisionNode):
             return
         self.worker.start()
         image_type = CompressedImage if self.settings.image.endswith("compressed") else Image
-        options = QoSOverridingOptions.with_default_policies()
+        receiver = Receiver.of(self.context)
         self._subscriptions_made = [
-            self.create_subscription(
-                msgtype, topic, callback, qos_profile_sensor_data, qos_overriding_options=options
-            )
+            receiver.subscribe(self, msgtype, topic, callback, qos_profile_sensor_data)
             for msgtype, topic, callback in (
                 (image_type, self.settings.image, self._on_image),
                 (CameraInfo, self.settings.camera_info, self._on_camera_info),
             )
         ]
         self._last_image_s = time.monotonic()
-        self._timers_made = [
-            self.create_timer(SILENCE_S, self._check_silence),
-            self.create_timer(POLL_S, lambda: self._put_pairs(self._pairer.poll(time.time_ns()))),
-        ]
+        self.periodic.every(SILENCE_S, self._check_silence)
+        self.periodic.every(POLL_S, self._poll)
 
     def stop_task(self) -> None:
         """Unsubscribe: the camera driver may stop."""
         for subscription in self._subscriptions_made:
-            self.destroy_subscription(subscription)
-        for timer in self._timers_made:
-            self.destroy_timer(timer)
-        self._subscriptions_made, self._timers_made = [], []
+            Receiver.of(self.context).unsubscribe(self, subscription)
+        self._subscriptions_made = []
+        self.periodic.cancel(self._check_silence)
+        self.periodic.cancel(self._poll)
         self.worker.stop()
 
     def describe(self) -> dict[str, str]:
@@ -104,14 +101,18 @@ class PreprocessNode(VisionNode):
     def _on_image(self, message: Any) -> None:
         self._last_image_s = time.monotonic()
         self.statistics.count("received")
-        self._put_pairs(self._pairer.add_image(message, time.time_ns()))
+        self._pair(self._pairer.add_image, message)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        self._put_pairs(self._pairer.add_camera_info(message, time.time_ns()))
+        self._pair(self._pairer.add_camera_info, message)
 
-    def _put_pairs(self, pairs: list[tuple[Any, Any, int]]) -> None:
-        for pair in pairs:
-            self.worker.put(pair)
+    def _poll(self) -> None:
+        self._pair(self._pairer.poll)
+
+    def _pair(self, step: Callable[..., list[tuple[Any, Any, int]]], *message: Any) -> None:
+        with self._pairing:  # messages come from the receiver's thread, the clock's calls from another
+            for pair in step(*message, time.time_ns()):
+                self.worker.put(pair)
 
     def process_now(self, image: Any, camera_info: Any, received_ns: int) -> Frame | None:
         """Preprocess one message and hand the frame on; None when it was dropped."""

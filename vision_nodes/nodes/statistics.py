@@ -8,8 +8,6 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
 WINDOW = 600  # samples per stage: 20 s at 30 Hz
 
 
@@ -64,14 +62,14 @@ class Statistics:
     def stages(self) -> dict[str, dict[str, float]]:
         """Stage -> p50, p95 and mean CPU in ms, and the number of samples."""
         with self._lock:
-            copies = {name: np.array(samples) for name, samples in self._stages.items()}
+            copies = {name: list(samples) for name, samples in self._stages.items()}
         result = {}
         for name, samples in copies.items():
-            p50, p95 = np.percentile(samples[:, 0], [50, 95])
+            walls = sorted(wall for wall, _ in samples)
             result[name] = {
-                "p50_ms": float(p50),
-                "p95_ms": float(p95),
-                "cpu_ms": float(samples[:, 1].mean()),
+                "p50_ms": _percentile(walls, 0.50),
+                "p95_ms": _percentile(walls, 0.95),
+                "cpu_ms": sum(cpu for _, cpu in samples) / len(samples),
                 "n": float(len(samples)),
             }
         return result
@@ -82,3 +80,11 @@ class Statistics:
             self._counts.clear()
             self._stages.clear()
             self._finished.clear()
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    """Linear interpolation, as numpy's default, at a tenth of its cost for so few numbers."""
+    position = share * (len(ordered) - 1)
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (position - low) * (ordered[high] - ordered[low])

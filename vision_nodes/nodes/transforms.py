@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from tf2_msgs.msg import TFMessage
 
 from vision_nodes.camera.transforms import invert, make_transform, matrix_from_quat_xyzw
+from vision_nodes.nodes.receiver import Receiver
 
 STATIC_QOS = QoSProfile(
     depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE
@@ -65,15 +66,16 @@ class TransformListener:
     """Fills a buffer from `/tf_static` and `/tf`."""
 
     def __init__(self, node: Node, buffer: TransformBuffer) -> None:
+        receiver = Receiver.of(node.context)
         self.subscriptions = [
-            node.create_subscription(TFMessage, "/tf_static", buffer.add, STATIC_QOS),
-            node.create_subscription(TFMessage, "/tf", buffer.add, DYNAMIC_QOS),
+            receiver.subscribe(node, TFMessage, "/tf_static", buffer.add, STATIC_QOS),
+            receiver.subscribe(node, TFMessage, "/tf", buffer.add, DYNAMIC_QOS),
         ]
 
     def destroy(self, node: Node) -> None:
         """Unsubscribe."""
         for subscription in self.subscriptions:
-            node.destroy_subscription(subscription)
+            Receiver.of(node.context).unsubscribe(node, subscription)
 
 
 def as_tf_message(*transforms: TransformStamped) -> TFMessage:
