@@ -256,3 +256,40 @@ def test_nanodet_distributions(
     np.testing.assert_allclose(outputs["scores"][0], shares.max(1)[order], atol=1e-5)
     np.testing.assert_allclose(outputs["boxes"][0], np.array(boxes)[order] - 0.5, atol=1e-3)
     np.testing.assert_array_equal(outputs["class_ids"][0], shares[order].argmax(1))
+
+
+def test_a_dynamic_export_is_made_static(tmp_path: Path, names: Path) -> None:
+    """A convolutional head with its grid computed from the input's shape, exported with open axes."""
+    torch = pytest.importorskip("torch")
+    import warnings
+
+    class Tiny(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 7, 8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.conv(x)
+            h, w = y.shape[2:]
+            ys, xs = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+            centre = torch.stack((xs, ys))[None].to(y.dtype) * 8 + 4 + y[:, :2]
+            return torch.cat((centre, y[:, 2:4].exp() * 8, y[:, 4:].sigmoid()), 1).flatten(2)
+
+    torch.manual_seed(0)
+    network, file = Tiny().eval(), tmp_path / "open.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        axes = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 2: "anchors"}}
+        torch.onnx.export(network, (torch.zeros(1, 3, 64, 64),), str(file), dynamo=False, opset_version=16,
+                          input_names=["images"], output_names=["output0"], dynamic_axes=axes)  # fmt: skip
+    manifest = imported(tmp_path, file, "yolov8", "--names", names, "--size", "96x64", "--fit", "stretch")
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    with torch.no_grad():
+        raw = network(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)[0].numpy().T
+    with OnnxRuntimeEngine(manifest, "fp32") as engine:
+        outputs = engine.infer(image)
+    order = np.argsort(-raw[:, 4:].max(1))
+    assert outputs["boxes"].shape == (1, 96, 4)
+    np.testing.assert_allclose(outputs["scores"][0], raw[order, 4:].max(1), atol=1e-5)
+    np.testing.assert_allclose(outputs["boxes"][0], corners(raw[order, :4]) - 0.5, atol=1e-3)
+    assert not [f for f in lint_model(manifest)["fp32"] if f.severity == ERROR]
