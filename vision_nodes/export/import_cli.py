@@ -19,6 +19,7 @@ from vision_nodes.export.foreign.names import read_names
 from vision_nodes.export.foreign.request import COLOURS, LAYOUTS, NORMALISATIONS, Request
 from vision_nodes.resources import user_models
 
+NODE_TASKS = ("detection", "segmentation", "depth", "place")  # tasks whose node takes a model
 CANDIDATES = {"features": 512}  # per task; 300 for boxes
 
 
@@ -164,5 +165,7 @@ def _show(imported: Imported) -> None:
     console = Console()
     console.print(table)
     at = manifest.path if manifest.path is not None else manifest.name
-    console.print(f"run it: vision-nodes replay BAG OUT.mcap --task {manifest.task} --model {manifest.task}={at}",
-                  markup=False, soft_wrap=True)  # fmt: skip
+    command = f"replay BAG OUT.mcap --task {manifest.task} --model {manifest.task}={at}"
+    if manifest.task not in NODE_TASKS:
+        command = f"models check {at}"
+    console.print(f"next: vision-nodes {command}", markup=False, soft_wrap=True)
