@@ -89,7 +89,7 @@ def summarise(
         "rate_hz": best.rate_hz if sustained else 0.0,
         "latency_ms": best.latency_ms["frame"],
         "memory_mb": max(run.memory_mb for run in runs),
-        "cpu_per_frame": split_cpu(runs[0], stages[runs[0].rate_hz], networks),
+        "cpu_per_frame": split_cpu(runs[0], stages[runs[0].rate_hz]),
         "networks": networks,
         "runs": [{**asdict(run), "drops": run.drops} for run in runs],
         "stages": {str(rate): values for rate, values in stages.items()},

@@ -170,29 +170,25 @@ def stages_of(messages: Sequence[BagMessage]) -> dict[str, dict[str, float]]:
     return nodes
 
 
-def split_cpu(
-    run: RateResult, stages: dict[str, dict[str, float]], networks: dict[str, dict[str, Any]]
-) -> dict[str, float]:
+ALGORITHMS = (("odometry_node", "track"), ("detection_node", "track"))
+
+
+def split_cpu(run: RateResult, stages: dict[str, dict[str, float]]) -> dict[str, float]:
     """Where one frame's CPU went, ms: networks, algorithms (tracking, verification), everything else.
 
-    Networks are inference counts times the CPU of one inference measured alone; algorithms are the
-    thread time of the nodes' own stages; overhead is what remains of the process: decode, remap,
-    message building, transport, Python.
+    Networks and algorithms are the thread times of the nodes' own stages while the graph ran (engines run in
+    the calling thread); overhead is what remains of the process: decode, remap, message building, transport,
+    Python. With more than one thread per engine the pool's share counts as overhead.
     """
-    network = algorithms = 0.0
-    for task, values in networks.items():
-        share = stages.get(f"{task}_node", {}).get("network_n", 0.0) / max(run.sent, 1)
-        network += min(share, 1.0) * values["cpu_ms"]
-    # The place node's stage contains its network: both are thread times of one thread, so they subtract.
-    for node, stage, sign in (
-        ("odometry_node", "track", 1),
-        ("detection_node", "track", 1),
-        ("place_node", "total", 1),
-        ("place_node", "network", -1),
-    ):
+
+    def per_frame(node: str, stage: str) -> float:
         values = stages.get(node, {})
         share = min(values.get(f"{stage}_n", 0.0) / max(run.sent, 1), 1.0)
-        algorithms += sign * share * values.get(f"{stage}_cpu_ms", 0.0)
+        return share * values.get(f"{stage}_cpu_ms", 0.0)
+
+    network = sum(per_frame(node, "network") for node in stages)
+    algorithms = sum(per_frame(node, stage) for node, stage in ALGORITHMS)
+    algorithms += per_frame("place_node", "total") - per_frame("place_node", "network")
     return {
         "total_ms": run.cpu_ms,
         "networks_ms": network,
