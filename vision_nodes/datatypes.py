@@ -190,6 +190,9 @@ class LoopClosure:
     covariance: np.ndarray  # (6, 6) float64, ROS order, in the matched camera's frame
     inliers: int
     score: float
+    # Monocular odometry's unit drifts: log(matched's unit lengths of one thing / query's), and its 1-sigma.
+    log_scale: float = 0.0
+    log_scale_sigma: float = float("inf")  # not measured
 
 
 @dataclass(frozen=True)

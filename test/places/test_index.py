@@ -69,6 +69,34 @@ def test_removed_ids_are_never_returned() -> None:
     assert len(index) == 300 - len({*range(0, 300, 7), 299})
 
 
+def test_a_removed_neighbourhood_does_not_hide_what_is_left() -> None:
+    rng = np.random.default_rng(5)
+    vectors, index = unit(rng, 800), DescriptorIndex(32, flat_limit=200)
+    vectors[:150] = vectors[0] + 0.01 * unit(rng, 150)  # one crowded place
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index.add_many(np.arange(800), vectors)
+    for keyframe_id in range(150):
+        if keyframe_id not in (20, 120):
+            index.remove(keyframe_id)
+    assert set(index.search(vectors[0], 2)[0].tolist()) == {20, 120}
+
+
+def test_adding_many_finds_the_same_as_adding_one_by_one() -> None:
+    rng = np.random.default_rng(6)
+    vectors = unit(rng, 700)
+    single, many = DescriptorIndex(32, flat_limit=100), DescriptorIndex(32, flat_limit=100)
+    for keyframe_id, vector in enumerate(vectors):
+        single.add(2 * keyframe_id, vector)
+    many.add_many(2 * np.arange(450), vectors[:450])
+    many.add_many(2 * np.arange(450, 700), vectors[450:])
+    same = 0
+    for query in unit(rng, 100):
+        (a, scores), (b, _) = single.search(query, 3), many.search(query, 3)
+        same += a[0] == b[0]
+        assert np.allclose(scores[0], vectors[a[0] // 2] @ query, atol=2e-3)
+    assert same >= 97
+
+
 def test_wrong_dimension_is_refused() -> None:
     with pytest.raises(ValueError, match="32 values, received 8"):
         DescriptorIndex(32).add(0, np.ones(8, np.float32))

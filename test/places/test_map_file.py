@@ -99,7 +99,7 @@ def test_reasons_are_told(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[8:12] = struct.pack("<I", 99)
     path.write_bytes(data)
-    with pytest.raises(MapError, match="version 1.*received 99"):
+    with pytest.raises(MapError, match="version 2.*received 99"):
         load_place_map(path, SETTINGS)
     with pytest.raises(MapError, match="permissions"):
         save_place_map(tmp_path / "a.map" / "below_a_file", small_map())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from scipy.optimize import least_squares
 
 from vision_nodes.datatypes import LoopClosure
 from vision_nodes.places.closure_gate import Verdict
-from vision_nodes.places.graph_solver import GraphProblem, solve_graph
+from vision_nodes.places.graph_solver import UNIT_SIGMA, GraphProblem, solve_graph, solve_scales
 from vision_nodes.places.pose_graph import PoseGraph, graph_worker
 from vision_nodes.places.rigid import difference, inverse, retract, rotation_log
 from vision_nodes.places.settings import GraphSettings
@@ -91,6 +92,89 @@ def test_first_segment_defines_the_map() -> None:
     assert graph.edges() == [(0, 1, False), (1, 2, False)]
 
 
+def shrinking(true: list[np.ndarray], log_drift_per_step: float) -> tuple[list[np.ndarray], np.ndarray]:
+    """Odometry whose unit of length grows: its steps get shorter. Also log(metre / unit) of every pose."""
+    units = log_drift_per_step * np.arange(len(true))
+    poses = [true[0]]
+    for k, (a, b) in enumerate(pairwise(true)):
+        step = inverse(a) @ b
+        step[:3, 3] *= np.exp(-(units[k] + units[k + 1]) / 2)
+        poses.append(poses[-1] @ step)
+    return poses, units
+
+
+def closure_in_units(true: list[np.ndarray], units: np.ndarray, matched: int, query: int) -> LoopClosure:
+    made = closure(true, matched, query)
+    made.T_matched_query[:3, 3] *= np.exp(-units[matched])
+    return replace(made, log_scale=units[query] - units[matched], log_scale_sigma=0.03)
+
+
+def similarity_error_m(graph: PoseGraph, true: list[np.ndarray]) -> float:
+    """Largest distance after the best similarity transform."""
+    found = np.array([T[:3, 3] for _, T in sorted(graph.keyframe_poses().items())])
+    truth = np.array([T[:3, 3] for T in true])
+    p, q = found - found.mean(0), truth - truth.mean(0)
+    U, S, Vt = np.linalg.svd(q.T @ p)
+    D = np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))])
+    return float(np.linalg.norm(S @ D.diagonal() / (p**2).sum() * p @ (U @ D @ Vt).T - q, axis=1).max())
+
+
+def test_closures_that_measured_the_units_undo_the_drift_of_scale() -> None:
+    """25 % over a lap: poses alone cannot absorb it, the units of the closures can."""
+    true = square_drive()
+    odometry, units = shrinking(true, 0.006)
+    errors = {}
+    for told in (False, True):
+        graph = filled(odometry, replace(LOCK_STEP, odometry_drift=0.2))
+        for query in range(41, 48):
+            made = closure_in_units(true, units, query - 40, query)
+            if not told:
+                made = replace(made, log_scale_sigma=float("inf"))
+            graph.state.accept(made)
+        graph._dirty = True
+        graph.update(10**12, 0, odometry[-1])
+        errors[told] = similarity_error_m(graph, true)
+    assert errors[True] < 0.35 and errors[True] < 0.3 * errors[False]
+    graph.add_keyframe(
+        len(odometry), 0, odometry[-1] @ pose(z=1.0), DEPTH
+    )  # the next step is as long in the map
+    a, b = (graph.keyframe_poses()[k] for k in (len(odometry) - 1, len(odometry)))
+    last = graph.state.nodes[len(odometry) - 1]
+    assert last.log_scale > 0.05  # the unit here is longer than the map's, the mean one
+    assert np.linalg.norm(b[:3, 3] - a[:3, 3]) == pytest.approx(np.exp(last.log_scale))
+
+
+def test_units_are_the_least_squares_of_all_that_is_known_about_them() -> None:
+    true = square_drive()
+    odometry, units = shrinking(true, 0.006)
+    graph = filled(odometry)
+    for query in (41, 44):
+        graph.state.accept(closure_in_units(true, units, query - 40, query))
+    problem = graph.state.problem()[1]
+    rows, values = [], []
+    for (a, b), sigma in zip(problem.odometry_pairs, problem.odometry_scale_sigmas):
+        rows.append((np.eye(len(true))[b] - np.eye(len(true))[a]) / sigma)
+        values.append(0.0)
+    for (m, q), ratio in zip(problem.closure_pairs, problem.closure_log_scales):
+        rows.append((np.eye(len(true))[q] - np.eye(len(true))[m]) / 0.03)
+        values.append(ratio / 0.03)
+    rows += list(np.eye(len(true)) / (UNIT_SIGMA * np.sqrt(len(true))))
+    expected = np.linalg.lstsq(np.array(rows), np.array([*values, *np.zeros(len(true))]), rcond=None)[0]
+    np.testing.assert_allclose(solve_scales(problem), expected, atol=1e-6)
+    unknown = replace(problem, closure_scale_sigmas=np.full(2, np.inf))
+    assert not solve_scales(unknown).any()
+
+
+def test_one_wrong_unit_does_not_move_the_others() -> None:
+    true = square_drive()
+    odometry, units = shrinking(true, 0.0)
+    graph = filled(odometry)
+    for query in range(41, 48):
+        made = closure_in_units(true, units, query - 40, query)
+        graph.state.accept(replace(made, log_scale=1.0) if query == 44 else made)
+    assert np.abs(solve_scales(graph.state.problem()[1])).max() < 0.03
+
+
 def test_solver_agrees_with_scipy() -> None:
     """Six poses in a ring with one closure: the same minimum as a general least-squares solver."""
     pytest.importorskip("gtsam")
@@ -102,7 +186,7 @@ def test_solver_agrees_with_scipy() -> None:
     loop = closure(true, 0, 5)
     problem = GraphProblem(
         np.stack(odometry), pairs, steps, sigmas, np.array([[0, 5]]), loop.T_matched_query[None],
-        loop.covariance[None] * 25, np.array([0]),
+        loop.covariance[None] * 25, np.array([0]), np.zeros(5), np.zeros(1), np.full(1, np.inf),
     )  # fmt: skip
 
     def log_error(T_measured: np.ndarray, T_found: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ class Node:
     travelled_m: float  # along the segment since its first node
     T_map_cam: np.ndarray | None  # (4, 4); None while the segment's place in the map is unknown
     depth: float  # median depth of the scene here, odometry's unit: the yardstick of everything else
+    log_scale: float = 0.0  # log(map unit / odometry's unit here): monocular odometry drifts in scale
 
 
 class GraphState:
@@ -57,6 +58,12 @@ class GraphState:
         node = self.query_node(keyframe_id, segment, T_odom_cam, depth)
         self.segments[segment].append(keyframe_id)
         self.nodes[keyframe_id] = node
+        self._follow(segment, node)
+
+    def _follow(self, segment: int, node: Node) -> None:
+        """From here on the segment's poses go with this node."""
+        if node.T_map_cam is not None:
+            self._T_map_odom[segment] = orthonormalised(node.T_map_cam @ inverse(node.T_odom_cam))
 
     def query_node(self, keyframe_id: int, segment: int, T_odom_cam: np.ndarray, depth: float) -> Node:
         """A node at the end of its segment, not stored. A NaN depth is taken from the node before."""
@@ -66,6 +73,11 @@ class GraphState:
             last = self.nodes[members[-1]]
             depth = depth if np.isfinite(depth) else last.depth
             travelled = last.travelled_m + float(np.linalg.norm(T_odom_cam[:3, 3] - last.T_odom_cam[:3, 3]))
+            if last.T_map_cam is not None:
+                T_map_cam = following(last, T_odom_cam)
+                return Node(
+                    keyframe_id, segment, T_odom_cam.copy(), travelled, T_map_cam, depth, last.log_scale
+                )
         T_map_odom = self._T_map_odom.get(segment)
         T_map_cam = None if T_map_odom is None else T_map_odom @ T_odom_cam
         return Node(keyframe_id, segment, T_odom_cam.copy(), travelled, T_map_cam, depth)
@@ -149,6 +161,12 @@ class GraphState:
         # A turn is where visual odometry slips most: 1 % of its angle.
         return sigma_m, float(np.hypot(np.deg2rad(drift_deg), 0.01 * turn))
 
+    def scale_sigma(self, a: Node, b: Node) -> float:
+        """1-sigma by which the odometry's unit drifts between two nodes of one segment, log."""
+        depths = abs(b.travelled_m - a.travelled_m) / scene_depth(a, b)
+        turn = angle_between(a.T_odom_cam, b.T_odom_cam)  # new scenery is met by turning as by driving
+        return self._settings.scale_drift * float(np.sqrt(depths + turn + 1e-3))
+
     def odometry_pairs(self) -> list[tuple[int, int]]:
         """Neighbouring node ids of every segment."""
         return [pair for members in self.segments.values() for pair in pairwise(members)]
@@ -209,24 +227,39 @@ class GraphState:
             ),
             closure_T=_stack([c.T_matched_query for c in closures], (4, 4)),
             closure_covariances=_stack([c.covariance for c in closures], (6, 6)),
+            odometry_scale_sigmas=_stack([self.scale_sigma(nodes[a], nodes[b]) for a, b in steps], ()),
+            closure_log_scales=_stack([c.log_scale for c in closures], ()),
+            closure_scale_sigmas=_stack([c.log_scale_sigma for c in closures], ()),
             anchors=np.array(sorted(anchors.values()), dtype=np.int64),
         )
 
-    def take_over(self, ids: list[int], T_map_cam: np.ndarray) -> None:
+    def take_over(self, ids: list[int], T_map_cam: np.ndarray, log_scales: np.ndarray) -> None:
         """Use solved poses; nodes added since follow their segment's last solved node."""
-        solved = {i: T for i, T in zip(ids, T_map_cam) if i in self.nodes}
+        solved = {i: (T, s) for i, T, s in zip(ids, T_map_cam, log_scales) if i in self.nodes}
         for segment, members in self.segments.items():
             inside = [i for i in members if i in solved]
             for keyframe_id in inside:
-                self.nodes[keyframe_id].T_map_cam = orthonormalised(solved[keyframe_id])
+                node = self.nodes[keyframe_id]
+                node.T_map_cam, node.log_scale = (
+                    orthonormalised(solved[keyframe_id][0]),
+                    solved[keyframe_id][1],
+                )
             if not inside:
                 continue
             last = self.nodes[inside[-1]]
-            assert last.T_map_cam is not None
-            self._T_map_odom[segment] = orthonormalised(last.T_map_cam @ inverse(last.T_odom_cam))
             for keyframe_id in members[members.index(inside[-1]) + 1 :]:
                 node = self.nodes[keyframe_id]
-                node.T_map_cam = self._T_map_odom[segment] @ node.T_odom_cam
+                node.T_map_cam, node.log_scale = following(last, node.T_odom_cam), last.log_scale
+                last = node
+            self._follow(segment, last)
+
+
+def following(last: Node, T_odom_cam: np.ndarray) -> np.ndarray:
+    """(4, 4) T_map_cam of a pose after `last`, its way from there in the map's unit."""
+    assert last.T_map_cam is not None
+    T_last_cam = inverse(last.T_odom_cam) @ T_odom_cam
+    T_last_cam[:3, 3] *= np.exp(last.log_scale)
+    return orthonormalised(last.T_map_cam @ T_last_cam)
 
 
 def scene_depth(a: Node, b: Node) -> float:

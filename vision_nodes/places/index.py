@@ -2,6 +2,8 @@
 
 Cosine similarity of unit vectors is their inner product. HNSW (Malkov and Yashunin, 2018) answers in
 logarithmic time and grows by single insertions; its links cost 2 * M * 4 bytes a keyframe beside the vector.
+In the graph vectors are kept in half precision: half the memory to hold and, what costs the time of a search among
+a million, to read. ``vision-nodes bench places`` measures time, recall and memory.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ LINKS = 32  # M of HNSW: links per node and level (twice on the ground level)
 EF_CONSTRUCTION = 80
 EF_SEARCH = 96
 _MIGRATED_PER_ADD = 16  # vectors moved to the graph with each addition, so that no single one stalls
+_SLACK = 4096  # moved vectors the exhaustive part keeps before it is compacted
 
 
 class DescriptorIndex:
@@ -22,39 +25,49 @@ class DescriptorIndex:
         self.dimension = dimension
         self._flat_limit = flat_limit
         self._flat = faiss.IndexFlatIP(dimension)
-        self._flat_ids: list[int] = []
-        self._graph: faiss.IndexHNSWFlat | None = None
-        self._graph_ids = np.zeros(0, np.int64)
-        self._graph_count = 0
-        self._removed: set[int] = set()
+        self._ids = np.zeros(1024, np.int64)  # of graph and exhaustive part, in order
+        self._count = 0
+        self._graph: faiss.IndexHNSWSQ | None = None
+        self._in_graph = 0  # the first so many entries
+        self._dropped = 0  # and so many of them the exhaustive part has forgotten
+        self._removed = np.zeros(0, np.int64)  # rows, increasing
+        self._alive = np.zeros(0, np.uint8)  # one bit a row of the graph; empty = ask again
 
     def __len__(self) -> int:
-        return len(self._flat_ids) + self._graph_count - len(self._removed)
+        return self._count - len(self._removed)
 
     @property
     def bytes_per_keyframe(self) -> int:
-        """Memory of one entry at the present size, bytes."""
-        links = 0 if self._graph is None else 2 * LINKS * 4 + 16
-        return 4 * self.dimension + links + 8
+        """Memory of one entry at the present size, bytes; `vision-nodes bench places` measures it."""
+        if self._graph is None:
+            return 4 * self.dimension + 8
+        return 2 * self.dimension + 2 * LINKS * 4 + 16 + 8
 
     def add(self, keyframe_id: int, descriptor: np.ndarray) -> None:
         """Insert one (D,) float32 unit vector."""
         vector = np.ascontiguousarray(descriptor, np.float32).reshape(1, -1)
-        if vector.shape[1] != self.dimension:
-            raise ValueError(f"expected a descriptor of {self.dimension} values, received {vector.shape[1]}")
-        self._flat.add(vector)
-        self._flat_ids.append(keyframe_id)
-        if len(self._flat_ids) > self._flat_limit or self._graph is not None:
-            self._migrate()
+        self.add_many(np.array([keyframe_id], np.int64), vector)
+
+    def add_many(self, keyframe_ids: np.ndarray, descriptors: np.ndarray) -> None:
+        """Insert (N,) increasing ids and their (N, D) float32 unit vectors; entries move to the graph meanwhile."""
+        vectors = np.ascontiguousarray(descriptors, np.float32)
+        count = len(vectors)
+        if vectors.shape[1] != self.dimension:
+            raise ValueError(f"expected a descriptor of {self.dimension} values, received {vectors.shape[1]}")
+        if self._count + count > len(self._ids):
+            self._ids = np.concatenate([self._ids, np.zeros(max(self._count, count), np.int64)])
+        self._ids[self._count : self._count + count] = keyframe_ids
+        self._count += count
+        self._flat.add(vectors)
+        if self._count - self._in_graph > self._flat_limit or self._graph is not None:
+            self._migrate(max(_MIGRATED_PER_ADD, count))
 
     def remove(self, keyframe_id: int) -> None:
-        """Forget one id. In the graph it stays as a stepping stone that is never returned."""
-        if keyframe_id in self._flat_ids:
-            row = self._flat_ids.index(keyframe_id)
-            self._flat.remove_ids(np.array([row], np.int64))
-            del self._flat_ids[row]
-        else:
-            self._removed.add(keyframe_id)
+        """Forget one id. It stays as a stepping stone that is never returned."""
+        row = int(np.searchsorted(self._ids[: self._count], keyframe_id))
+        if row < self._count and self._ids[row] == keyframe_id:
+            self._removed = np.union1d(self._removed, row)
+            self._alive = np.zeros(0, np.uint8)
 
     def search(
         self, descriptor: np.ndarray, count: int, below_id: int | None = None
@@ -65,53 +78,61 @@ class DescriptorIndex:
             ids (M,) int64 and cosine similarities (M,) float32, M <= count; equal scores by smaller id.
         """
         vector = np.ascontiguousarray(descriptor, np.float32).reshape(1, -1)
-        found = [self._search_flat(vector, count, below_id), self._search_graph(vector, count, below_id)]
-        ids = np.concatenate([f[0] for f in found])
-        scores = np.concatenate([f[1] for f in found])
+        limit = self._count
+        if below_id is not None:
+            limit = int(np.searchsorted(self._ids[:limit], below_id))
+        found = [self._search_flat(vector, count, limit), self._search_graph(vector, count, limit)]
+        ids = self._ids[np.concatenate([rows for rows, _ in found])]
+        scores = np.concatenate([score for _, score in found])
         order = np.lexsort((ids, -scores))[:count]
         return ids[order], scores[order]
 
-    def _search_flat(
-        self, vector: np.ndarray, count: int, below_id: int | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        limit = len(self._flat_ids)
-        if below_id is not None:
-            limit = int(np.searchsorted(self._flat_ids, below_id))
-        if limit == 0:
+    def _search_flat(self, vector: np.ndarray, count: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of all entries and scores, among those not in the graph."""
+        first, end = self._in_graph - self._dropped, limit - self._dropped
+        if end <= first:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        params = faiss.SearchParameters(sel=faiss.IDSelectorRange(0, limit))
-        scores, rows = self._flat.search(vector, min(count, limit), params=params)
-        return np.asarray(self._flat_ids, np.int64)[rows[0]], scores[0]
+        params = faiss.SearchParameters(sel=faiss.IDSelectorRange(first, end))
+        removed = int(np.searchsorted(self._removed, limit) - np.searchsorted(self._removed, self._in_graph))
+        scores, rows = self._flat.search(vector, min(count + removed, end - first), params=params)
+        alive = ~np.isin(rows[0] + self._dropped, self._removed)
+        return (rows[0] + self._dropped)[alive][:count], scores[0][alive][:count]
 
-    def _search_graph(
-        self, vector: np.ndarray, count: int, below_id: int | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if self._graph is None or self._graph_count == 0:
+    def _search_graph(self, vector: np.ndarray, count: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._graph is None or min(limit, self._in_graph) == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        limit = self._graph_count
-        if below_id is not None:
-            limit = int(np.searchsorted(self._graph_ids[:limit], below_id))
-        wanted = min(count + len(self._removed), count * 4)
-        selector = faiss.IDSelectorRange(0, limit)
-        params = faiss.SearchParametersHNSW(sel=selector, efSearch=max(EF_SEARCH, 2 * wanted))
-        scores, rows = self._graph.search(vector, wanted, params=params)
-        ids = self._graph_ids[rows[0].clip(0)]
-        keep = (rows[0] >= 0) & ~np.isin(ids, list(self._removed))
-        return ids[keep][:count], scores[0][keep][:count]
+        effort = max(EF_SEARCH, 2 * count)
+        selector = among = faiss.IDSelectorRange(0, min(limit, self._in_graph))
+        if len(self._removed) and self._removed[0] < self._in_graph:
+            bits = self._alive_bits()
+            alive = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            selector = faiss.IDSelectorAnd(among, alive)
+            # stepping stones fill the list of candidates too: look further by as much as they crowd
+            effort = int(effort * (1 + 4 * len(self._removed) / self._count))
+        params = faiss.SearchParametersHNSW(sel=selector, efSearch=effort)
+        scores, rows = self._graph.search(vector, count, params=params)
+        found = rows[0] >= 0
+        return rows[0][found], scores[0][found]
 
-    def _migrate(self) -> None:
+    def _alive_bits(self) -> np.ndarray:
+        """A bit for each row of the graph, 0 = removed."""
+        if len(self._alive) * 8 < self._in_graph:
+            alive = np.ones(len(self._ids), bool)
+            alive[self._removed] = False
+            self._alive = np.packbits(alive, bitorder="little")
+        return self._alive
+
+    def _migrate(self, count: int) -> None:
         """Move a few of the oldest exhaustive entries into the graph."""
         if self._graph is None:
-            self._graph = faiss.IndexHNSWFlat(self.dimension, LINKS, faiss.METRIC_INNER_PRODUCT)
+            half = faiss.ScalarQuantizer.QT_fp16
+            self._graph = faiss.IndexHNSWSQ(self.dimension, half, LINKS, faiss.METRIC_INNER_PRODUCT)
             self._graph.hnsw.efConstruction = EF_CONSTRUCTION
-        moved = min(_MIGRATED_PER_ADD, len(self._flat_ids))
-        vectors = self._flat.reconstruct_n(0, moved)
-        self._graph.add(vectors)
-        if self._graph_count + moved > len(self._graph_ids):
-            grown = np.zeros(max(1024, 2 * (self._graph_count + moved)), np.int64)
-            grown[: self._graph_count] = self._graph_ids[: self._graph_count]
-            self._graph_ids = grown
-        self._graph_ids[self._graph_count : self._graph_count + moved] = self._flat_ids[:moved]
-        self._graph_count += moved
-        self._flat.remove_ids(faiss.IDSelectorRange(0, moved))
-        del self._flat_ids[:moved]
+            self._graph.train(np.zeros((1, self.dimension), np.float32))  # nothing to learn in half precision
+        first = self._in_graph - self._dropped
+        moved = min(count, self._flat.ntotal - first)
+        self._graph.add(self._flat.reconstruct_n(first, moved))
+        self._in_graph += moved
+        if self._in_graph - self._dropped >= _SLACK or moved == self._flat.ntotal:
+            self._flat.remove_ids(faiss.IDSelectorRange(0, self._in_graph - self._dropped))
+            self._dropped = self._in_graph

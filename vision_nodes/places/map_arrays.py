@@ -56,6 +56,7 @@ def _state_arrays(state: GraphState) -> dict[str, np.ndarray]:
         "node_id": np.array([n.id for n in nodes], np.int64),
         "node_segment": np.array([n.segment for n in nodes], np.int64),
         "node_travelled_m": np.array([n.travelled_m for n in nodes], np.float64),
+        "node_log_scale": np.array([n.log_scale for n in nodes], np.float64),
         "node_depth": np.array([n.depth for n in nodes], np.float64),
         "node_T_odom_cam": np.array([n.T_odom_cam for n in nodes], np.float64).reshape(-1, 4, 4),
         "node_T_map_cam": np.array(T_map, np.float64).reshape(-1, 4, 4),
@@ -64,6 +65,9 @@ def _state_arrays(state: GraphState) -> dict[str, np.ndarray]:
         "closure_T": np.array([c.T_matched_query for c in closures], np.float64).reshape(-1, 4, 4),
         "closure_covariance": np.array([c.covariance for c in closures], np.float64).reshape(-1, 6, 6),
         "closure_inliers": np.array([c.inliers for c in closures], np.int64),
+        "closure_log_scale": np.array(
+            [(c.log_scale, c.log_scale_sigma) for c in closures], np.float64
+        ).reshape(-1, 2),
         "closure_score": np.array([c.score for c in closures], np.float64),
     }
 
@@ -74,24 +78,26 @@ def map_from_arrays(
     """Inverse of `arrays_from_map`. KeyError, ValueError or IndexError when the arrays do not fit together."""
     state = GraphState(settings)
     nodes = [
-        Node(int(i), int(s), T_odom, float(d), _or_none(T_map), float(depth))
-        for i, s, d, T_odom, T_map, depth in zip(
+        Node(int(i), int(s), T_odom, float(d), _or_none(T_map), float(depth), float(log_scale))
+        for i, s, d, T_odom, T_map, depth, log_scale in zip(
             arrays["node_id"],
             arrays["node_segment"],
             arrays["node_travelled_m"],
             arrays["node_T_odom_cam"],
             arrays["node_T_map_cam"],
             arrays["node_depth"],
+            arrays["node_log_scale"],
         )
     ]
     closures = [
-        LoopClosure(int(ids[0]), int(ids[1]), T, covariance, int(inliers), float(score))
-        for ids, T, covariance, inliers, score in zip(
+        LoopClosure(int(ids[0]), int(ids[1]), T, covariance, int(inliers), float(score), *map(float, unit))
+        for ids, T, covariance, inliers, score, unit in zip(
             arrays["closure_ids"],
             arrays["closure_T"],
             arrays["closure_covariance"],
             arrays["closure_inliers"],
             arrays["closure_score"],
+            arrays["closure_log_scale"],
         )
     ]
     state.restore(nodes, closures, {int(a): int(b) for a, b in arrays["island"]})

@@ -26,7 +26,7 @@ from vision_nodes.places.map_arrays import arrays_from_map, map_from_arrays
 from vision_nodes.places.settings import PlaceSettings
 
 MAGIC = b"VNPLACES"
-VERSION = 1
+VERSION = 2  # 2: units of length of nodes and closures
 _PREFIX = struct.Struct("<8sII")
 _HEADER_LIMIT = 1 << 20  # a corrupt length must not ask for gigabytes
 _REMEDY = "restore the file from a backup or build the map anew"

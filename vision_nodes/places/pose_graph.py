@@ -155,7 +155,7 @@ class PoseGraph:
                 )
             self._dirty = True
             return
-        self.state.take_over(self._submitted_ids, solution.T_map_cam)
+        self.state.take_over(self._submitted_ids, solution.T_map_cam, solution.log_scales)
         self.version += 1
 
     def _smooth(self, stamp_ns: int, segment: int, T_odom_cam: np.ndarray) -> None:

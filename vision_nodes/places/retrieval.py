@@ -157,7 +157,14 @@ class Retrieval:
         assert best.T_matched_query is not None and best.covariance is not None
         score = float(query.descriptor @ self._database[best.matched_id].descriptor)
         return LoopClosure(
-            query.id, best.matched_id, best.T_matched_query, best.covariance, best.inliers, score
+            query.id,
+            best.matched_id,
+            best.T_matched_query,
+            best.covariance,
+            best.inliers,
+            score,
+            best.log_scale,
+            best.log_scale_sigma,
         )
 
     def _seen_just_now(self, query: Keyframe, matched_id: int) -> bool:

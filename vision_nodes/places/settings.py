@@ -55,6 +55,11 @@ class GraphSettings:
     odometry_drift_deg: float = setting(
         0.2, "1-sigma rotation error after travelling one scene depth, deg", minimum=0.0
     )
+    scale_drift: float = setting(
+        0.05,
+        "1-sigma log drift of a monocular odometry's unit on one scene depth of way or one radian of turn",
+        minimum=0.0,
+    )
     closure_gate: float = setting(
         4.0, "sigmas by which a closure may contradict the odometry before it is refused", minimum=1.0
     )

@@ -27,9 +27,11 @@ from vision_nodes.places.settings import VerificationSettings
 _GRID = 6
 _DISTINCT_RATIO, _DISTINCT_SHARE = 0.8, 0.5  # look-alikes rarely get that far: saves them their RANSAC
 _MIN_POINTS = 8  # matches with a 3D point, below which a pose has no trustworthy length
+_FEW_POINTS = 20  # of the matched keyframe: with fewer the query's are asked
 _MIN_AGREEMENT = 0.5
 _SYSTEMATIC_DEPTHS = 0.005  # 1-sigma / the scene's depth
 _SYSTEMATIC_DISTANCE = 0.04  # 1-sigma / distance between the two cameras
+_SYSTEMATIC_UNIT = 0.03  # 1-sigma of the log ratio of two units: landmarks of one view err together
 _SYSTEMATIC_RAD = np.deg2rad(0.4)
 _PNP_SLACK = 2.5  # landmarks are off by more than features: PnP threshold / epipolar threshold
 
@@ -47,6 +49,8 @@ class Verification:
     point_agreement: float = 0.0  # of the matches on their epipolar lines that have a point
     coverage: float = 0.0  # share of the image that holds inliers, the smaller of both images
     support: float = 0.0  # share of the landmarks in view that are inliers
+    log_scale: float = 0.0  # log(length in the matched keyframe's unit / length in the query's)
+    log_scale_sigma: float = float("inf")
     reason: str = ""
 
     @property
@@ -68,43 +72,77 @@ def verify(query: Keyframe, matched: Keyframe, settings: VerificationSettings) -
     inlier = _epipolar_inliers(matches, threshold_px)
     if inlier.sum() < settings.min_inliers:
         return Verification(matched.id, inliers=int(inlier.sum()), reason=f"{inlier.sum()} epipolar inliers")
-    T_matched_query = _metric_pose(matches.subset(inlier), _PNP_SLACK * threshold_px)
-    if T_matched_query is None:
+    solved = _metric_pose(matches, inlier, query.segment == matched.segment, _PNP_SLACK * threshold_px)
+    if solved is None:
         return Verification(matched.id, reason="no pose agrees with the landmarks")
+    T_matched_query, unit = solved
     for _ in range(2):
-        T_matched_query, covariance = refine(matches.subset(inlier), T_matched_query)
-        inlier = _inliers(matches, T_matched_query, threshold_px)
+        in_unit = unit.applied(matches)
+        T_matched_query, covariance = refine(in_unit.subset(inlier), T_matched_query)
+        inlier = _inliers(in_unit, T_matched_query, threshold_px)
         if inlier.sum() < settings.min_inliers:
             return Verification(matched.id, inliers=int(inlier.sum()), reason=f"{inlier.sum()} inliers")
+        unit = measure_unit(matches.subset(inlier), T_matched_query) or unit
     result = Verification(
         matched.id,
         T_matched_query,
         covariance + _systematic(T_matched_query, matched.median_depth),
         int(inlier.sum()),
         float(inlier.mean()),
-        int((inlier & matches.has_point).sum()),
-        _agreement(matches, T_matched_query, threshold_px),
+        int((inlier & in_unit.has_point).sum()),
+        _agreement(in_unit, T_matched_query, threshold_px),
         min(
             _coverage(matches.xy_query[inlier], query.size_wh),
             _coverage(matches.xy_matched[inlier], matched.size_wh),
         ),
         _support(query, matched, T_matched_query, pairs[inlier, 1]),
+        unit.log_scale,
+        unit.sigma,
     )
     return replace(result, reason=_refusal(result, settings))
 
 
 def _matches(query: Keyframe, matched: Keyframe, pairs: np.ndarray) -> Matches:
-    """The query's own points count only within one odometry segment: another one may have another unit."""
     q, m = pairs.T
-    same_unit = query.segment == matched.segment
     return Matches(
         xy_query=query.keypoints_xy[q],
-        points_query=query.landmarks_cam[q] if same_unit else np.full((len(q), 3), np.nan, np.float32),
+        points_query=query.landmarks_cam[q],
         K_query=query.K,
         xy_matched=matched.keypoints_xy[m],
         points_matched=matched.landmarks_cam[m],
         K_matched=matched.K,
     )
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What the query's unit of length is worth in the matched keyframe's. Monocular odometry drifts in it."""
+
+    log_scale: float = 0.0
+    sigma: float = float("inf")
+    usable: bool = True  # False: the query's points say nothing about the matched keyframe's unit
+
+    def applied(self, matches: Matches) -> Matches:
+        """The matches with the query's points in the matched keyframe's unit."""
+        scale = np.exp(self.log_scale) if self.usable else np.nan
+        return replace(matches, points_query=matches.points_query * np.float32(scale))
+
+
+def measure_unit(matches: Matches, T_matched_query: np.ndarray) -> Unit | None:
+    """From points known on both sides: their ranges in the query's camera by either; None when too few are.
+
+    Args:
+        matches: inliers, each side's points in its own unit.
+        T_matched_query: (4, 4), translation in the matched keyframe's unit.
+    """
+    both = np.isfinite(matches.points_matched[:, 2]) & np.isfinite(matches.points_query[:, 2])
+    if both.sum() < _MIN_POINTS:
+        return None
+    there = transform(inverse(T_matched_query), matches.points_matched[both].astype(np.float64))
+    ratios = np.log(np.linalg.norm(there, axis=1) / np.linalg.norm(matches.points_query[both], axis=1))
+    log_scale = float(np.median(ratios))
+    spread = 1.4826 * float(np.median(np.abs(ratios - log_scale)))
+    return Unit(log_scale, float(np.hypot(spread / np.sqrt(both.sum()), _SYSTEMATIC_UNIT)))
 
 
 def _epipolar_inliers(matches: Matches, threshold_px: float) -> np.ndarray:
@@ -126,20 +164,26 @@ def _epipolar_inliers(matches: Matches, threshold_px: float) -> np.ndarray:
     return np.zeros(len(matches), bool) if mask is None else mask.ravel().astype(bool)
 
 
-def _metric_pose(matches: Matches, threshold_px: float) -> np.ndarray | None:
-    """PnP from the side with more points."""
-    forward = np.isfinite(matches.points_matched[:, 2])
-    backward = np.isfinite(matches.points_query[:, 2])
-    if max(forward.sum(), backward.sum()) < _MIN_POINTS:
-        return None
-    if forward.sum() >= backward.sum():
+def _metric_pose(
+    matches: Matches, inlier: np.ndarray, same_segment: bool, threshold_px: float
+) -> tuple[np.ndarray, Unit] | None:
+    """PnP from the matched keyframe's points; from the query's only where these are few and share its unit."""
+    chosen = matches.subset(inlier)
+    forward = np.isfinite(chosen.points_matched[:, 2])
+    backward = np.isfinite(chosen.points_query[:, 2])
+    if forward.sum() >= _MIN_POINTS and (forward.sum() >= _FEW_POINTS or not same_segment):
         T_query_matched = solve_pnp(
-            matches.points_matched[forward], matches.xy_query[forward], matches.K_query, threshold_px
+            chosen.points_matched[forward], chosen.xy_query[forward], chosen.K_query, threshold_px
         )
-        return None if T_query_matched is None else inverse(T_query_matched)
-    return solve_pnp(
-        matches.points_query[backward], matches.xy_matched[backward], matches.K_matched, threshold_px
+        if T_query_matched is not None:
+            T_matched_query = inverse(T_query_matched)
+            return T_matched_query, measure_unit(chosen, T_matched_query) or Unit(usable=same_segment)
+    if not same_segment or backward.sum() < _MIN_POINTS:
+        return None
+    T_matched_query = solve_pnp(
+        chosen.points_query[backward], chosen.xy_matched[backward], chosen.K_matched, threshold_px
     )
+    return None if T_matched_query is None else (T_matched_query, Unit())
 
 
 def solve_pnp(points: np.ndarray, xy: np.ndarray, K: np.ndarray, threshold_px: float) -> np.ndarray | None:
