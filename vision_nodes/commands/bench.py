@@ -15,7 +15,7 @@ from rich.table import Table
 
 from vision_nodes.bags.reader import BagReader
 from vision_nodes.bags.topics import find_camera_topics
-from vision_nodes.commands import bench_odometry
+from vision_nodes.commands import bench_odometry, bench_places
 from vision_nodes.evaluation.bench import (
     RateResult,
     ResourceSampler,
@@ -33,10 +33,12 @@ SUSTAINED_DROPS = 0.01  # a rate is sustained when every task answers all but th
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Input, rates and output; ``bench odometry`` has its own."""
-    what = parser.add_subparsers(dest="part", metavar="odometry")
+    """Input, rates and output; ``bench odometry`` and ``bench places`` have their own."""
+    what = parser.add_subparsers(dest="part", metavar="odometry | places")
     odometry = what.add_parser("odometry", help="odometry alone, without ROS")
     bench_odometry.add_arguments(odometry)
+    places = what.add_parser("places", help="the keyframe index alone, at a stated size")
+    bench_places.add_arguments(places)
     parser.add_argument("--bag", type=Path, help="bag to play (default: a rendered drive, 640x480)")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each run")
     parser.add_argument("--rates", default="5,10,12.5,15,20,25,30", help="camera rates to try, Hz")
@@ -47,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Networks alone, then the graph at rising rates until it drops frames."""
     if args.part == "odometry":
         return bench_odometry.run(args)
+    if args.part == "places":
+        return bench_places.run(args)
     console = Console(stderr=True)
     rates = [float(word) for word in args.rates.split(",")]
     with tempfile.TemporaryDirectory() as folder:
