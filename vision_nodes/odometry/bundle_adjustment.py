@@ -39,6 +39,7 @@ class BundleSolution:
     chi2: np.ndarray  # (M,)
     covariance: np.ndarray  # (6, 6) of the last camera's left motion, points and other cameras marginalised
     iterations: int
+    focal: tuple[float, float] = (0.0, 0.0)  # see `focal_check.focal_step`
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ import numpy as np
 from vision_nodes.odometry.settings import OdometrySettings
 
 CELL_PX = 16  # one corner per cell at most
+# Shares of tracks followed below which exposure, and then a turn of the camera, is held responsible.
+EXPOSURE_BELOW, SHIFT_BELOW = 0.7, 0.4
+GAIN_TOLERANCE = 0.05  # change of exposure that Lucas-Kanade takes without help
 MIN_CORNER = 1.5e-4  # smallest structure-tensor eigenvalue: that of noise of 2 grey levels stays below it
 RELATIVE_CORNER = 0.005  # of the strongest corner in the image
 LK_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.02)
@@ -119,15 +122,30 @@ class KltTracker:
             self._image = image
             self.tracks = Tracks.empty()
             return np.zeros((0, 2), np.float32)
-        xy, good = follow(self._image, image, before, predicted_xy, self.settings)
-        if good.mean() < 0.4:  # wrong prediction or a fast turn: look again from the global shift
-            shifted = before + global_shift(self._image, image)
-            again, good_again = follow(self._image, image, before, shifted, self.settings)
-            xy, good = np.where(good[:, None], xy, again), good | good_again
+        xy, good = self._follow(image, before, predicted_xy)
         self.tracks.xy = xy
         self.tracks = self.tracks.select(good)
         self._image = image
         return before[good]
+
+    def _follow(
+        self, image: np.ndarray, before: np.ndarray, predicted_xy: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `follow`; what is lost to another exposure or a fast turn is looked for again."""
+        assert self._image is not None
+        xy, good = follow(self._image, image, before, predicted_xy, self.settings)
+        for share, what in ((EXPOSURE_BELOW, "exposure"), (SHIFT_BELOW, "shift"), (SHIFT_BELOW, "both")):
+            if good.mean() >= share:
+                continue
+            guess = predicted_xy[~good]
+            previous = self._image if what == "shift" else as_bright_as(self._image, image)
+            if what != "shift" and previous is self._image:
+                continue
+            if what != "exposure":
+                guess = before[~good] + global_shift(self._image, image)
+            again, found = follow(previous, image, before[~good], guess, self.settings)
+            xy[~good], good[~good] = again, found
+        return xy, good
 
     def keep(self, mask: np.ndarray) -> None:
         """Drop the tracks where `mask` (N,) is False."""
@@ -197,6 +215,18 @@ def _spread_order(
     rank = np.empty(len(xy), int)
     rank[by_strength] = np.arange(len(xy)) - first[own[by_strength]]
     return np.lexsort((-strength, rank + filled[own]))
+
+
+def as_bright_as(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`image` at the exposure of `other`, when theirs differ; Lucas-Kanade takes brightness as constant.
+
+    The gain is that between the medians of both (H, W) uint8 images; the same array is returned when it is
+    within `GAIN_TOLERANCE`. Too dark or saturated for a gain: unchanged.
+    """
+    level, target = (float(np.median(i[::8, ::8])) for i in (image, other))
+    if level < 2 or not GAIN_TOLERANCE < abs(np.log(max(target, 1.0) / level)) < 2:
+        return image
+    return cv2.convertScaleAbs(image, alpha=target / level)
 
 
 def global_shift(image_from: np.ndarray, image_to: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from vision_nodes.camera.model import CameraModel
 from vision_nodes.datatypes import DepthMap
 from vision_nodes.odometry.bundle_adjustment import BundleProblem, solve_bundle
 from vision_nodes.odometry.drift import keyframe_covariance
+from vision_nodes.odometry.focal_check import FocalCheck, solve_window
 from vision_nodes.odometry.frame_tracker import FrameTracker
 from vision_nodes.odometry.geometry import bearings, invert, orthonormalise, project, transform
 from vision_nodes.odometry.initialisation import TwoView
@@ -44,7 +45,8 @@ class Mapper:
 
     def __init__(self, tracker: FrameTracker) -> None:
         self.tracker = tracker
-        self._worker = SolverProcess(solve_bundle, "bundle adjustment", SOLVE_TIMEOUT_S)
+        self._worker = SolverProcess(solve_window, "bundle adjustment", SOLVE_TIMEOUT_S)
+        self.focal = FocalCheck()
         self._window: Window | None = None
         self._landmarks_at_keyframe = 0
         # Median depth the next two-view map is given: after a loss the old map's is the best guess of its unit.
@@ -150,6 +152,8 @@ class Mapper:
         solution = self._worker.result(wait=self.tracker.settings.lock_step)
         if solution is None or self._window is None:
             return np.eye(4)
+        if self._window.generation == self.tracker.map.generation:
+            self.focal.add(solution.focal)
         correction = self.tracker.map.apply(self._window, solution)
         return np.eye(4) if correction is None else correction
 

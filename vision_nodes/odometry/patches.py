@@ -91,8 +91,9 @@ def match_patches(image: np.ndarray, query: PatchQuery) -> tuple[np.ndarray, np.
         return np.zeros((0, 2), np.float32), np.zeros(0)
     row, column = np.divmod(np.arange(count), COLUMNS)
     origin = np.stack([column, row], 1) * TILE
-    reference = _mosaic(query.patches)
-    warped = _mosaic(_warped_tiles(image, query))
+    tiles = _warped_tiles(image, query)
+    reference = _mosaic(as_bright_as(query.patches, tiles))
+    warped = _mosaic(tiles)
     start = (origin + query.centres).astype(np.float32)
     options = {"winSize": (WINDOW, WINDOW), "maxLevel": 0, "criteria": LK_CRITERIA}
     found, status, _ = cv2.calcOpticalFlowPyrLK(reference, warped, start, None, **options)
@@ -101,6 +102,18 @@ def match_patches(image: np.ndarray, query: PatchQuery) -> tuple[np.ndarray, np.
     correlation = patch_correlation(reference, start, warped, found)
     lost = (status.ravel() == 0) | (np.abs(shift).max(1) > SEARCH_PX)
     return xy.astype(np.float32), np.where(lost, -1.0, correlation)
+
+
+def as_bright_as(tiles: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N, TILE, TILE) uint8 each with the mean and contrast of its counterpart in `others`."""
+    if len(tiles) == 0:
+        return tiles
+    inner = slice(CENTRE - WINDOW // 2, CENTRE + WINDOW // 2 + 1)
+    flat = [t[:, inner, inner].reshape(len(t), -1).astype(np.float32) for t in (tiles, others)]
+    (mean, other_mean), (spread, other_spread) = ([f.mean(1) for f in flat], [f.std(1) for f in flat])
+    gain = np.clip(other_spread / np.maximum(spread, 1.0), 0.25, 4.0)[:, None, None]
+    level = (other_mean - gain[:, 0, 0] * mean)[:, None, None]
+    return np.clip(tiles * gain + level, 0, 255).astype(np.uint8)
 
 
 def _mosaic(tiles: np.ndarray) -> np.ndarray:

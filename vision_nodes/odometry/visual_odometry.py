@@ -24,6 +24,7 @@ from vision_nodes.preprocess.frame import Frame
 # REP 103: a forward-looking optical frame (x right, y down, z forward) in odom (x forward, y left, z up).
 T_ODOM_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 MAX_PREDICTED_S = 0.2  # a constant velocity says nothing about longer gaps
+SEARCH_EVERY = 3  # frames between looks into the old map while a new one is being started
 MIN_CORNERS = 40  # tracks from the first view below which another first view is taken
 
 
@@ -123,6 +124,7 @@ class VisualOdometry:
         self._velocity = np.zeros(6)  # left motion of T_cam_odom per second
         self._stamp_ns = -1
         self._lost_since_ns: int | None = None
+        self._lost_frames = 0
         self._first: Image | None = None  # view the next map starts from
         self._first_corners = 0
         self._visible = (np.zeros((0, 3)), np.zeros((0, 2)))
@@ -131,7 +133,10 @@ class VisualOdometry:
         if image.stamp_ns < self._stamp_ns:
             self._restart(self._T_start)
         elif self._size_hw and (image.gray.shape != self._size_hw or not np.array_equal(K, self._tracker.K)):
+            self._mapper.unit_depth = self._tracker.typical_depth if self._tracker.map.keyframes else None
             self._restart(self._T_odom_cam)
+        if not np.array_equal(K, self._tracker.K):
+            self._mapper.focal.restart()
         self._size_hw, self._tracker.K = image.gray.shape, K
 
     # --- first map ---
@@ -148,12 +153,14 @@ class VisualOdometry:
         view, reason = initialise(klt.tracks.keyframe_xy, klt.tracks.xy, self._tracker.K, self.settings)
         if view is None:
             return _Outcome(waiting, message=reason)
+        self._forget_map()
         T_odom_cam = self._mapper.first_map(self._first, image, view, self._T_odom_cam)
         pose = self._tracker.estimate(invert(T_odom_cam))
         if pose is None:
-            self._restart(self._T_odom_cam)
+            self._tracker.clear()
+            self._first = None
             return _Outcome(waiting, message="the first map does not explain its own views")
-        self._lost_since_ns = None
+        self._lost_since_ns = self._first = None
         return self._accept(image, pose, keyframe=True)
 
     # --- tracking ---
@@ -180,6 +187,8 @@ class VisualOdometry:
         if known.sum() < self.settings.min_inliers:
             reason = f"{int(known.sum())} landmarks in view"
             return _Outcome(TrackingState.DEGRADED, pose, reason, keyframe, unit)
+        if self._mapper.focal.complaint:
+            return _Outcome(TrackingState.DEGRADED, pose, self._mapper.focal.complaint, keyframe, unit)
         return _Outcome(TrackingState.TRACKING, pose, "", keyframe, unit)
 
     # --- loss ---
@@ -187,37 +196,55 @@ class VisualOdometry:
     def _lose(self, image: Image) -> _Outcome:
         tracks = len(self._tracker.klt.tracks)
         self._lost_since_ns = image.stamp_ns
+        self._lost_frames, self._first = 0, None
         self._velocity = np.zeros(6)
         self._tracker.klt.reset()
         return _Outcome(TrackingState.LOST, message=f"no pose agrees with the {tracks} tracks left")
 
     def _recover(self, image: Image) -> _Outcome:
+        """Look for the image in the old map; after a while a new one may replace it, whichever comes first."""
         assert self._lost_since_ns is not None
+        self._lost_frames += 1
+        waited = image.stamp_ns - self._lost_since_ns > self.settings.relocalise_s * 1e9
+        pose = None
+        if not waited or self._lost_frames % SEARCH_EVERY == 0:
+            pose = self._find_in_map(image)
+        if pose is not None:
+            self._lost_since_ns = self._first = None
+            return self._accept(image, pose, keyframe=True)
+        if waited:
+            return self._initialise(image)
+        return _Outcome(TrackingState.LOST, message="not found in the local map")
+
+    def _find_in_map(self, image: Image) -> PoseEstimate | None:
         tracker = self._tracker
         found = self._relocaliser.locate(image.gray, tracker.map, tracker.K)
-        if found is not None:
-            tracker.klt.reset()
-            tracker.klt.follow_into(image.gray, np.zeros((0, 2)))
-            T_odom_cam = orthonormalise(invert(found.T_cam_odom))
-            tracker.klt.add(reobserve(tracker.map, Tracks.empty(), image.gray, T_odom_cam, tracker.K))
-            pose = tracker.estimate(found.T_cam_odom)
-            if pose is not None:
-                self._lost_since_ns = None
-                return self._accept(image, pose, keyframe=True)
-        lost_ns = self._lost_since_ns
-        if image.stamp_ns - lost_ns > self.settings.relocalise_s * 1e9:
-            self._mapper.unit_depth = tracker.typical_depth
-            self._restart(self._T_odom_cam)
-            self._lost_since_ns = lost_ns
-            return _Outcome(TrackingState.LOST, message="not found in the local map; a new map is started")
-        return _Outcome(TrackingState.LOST, message="not found in the local map")
+        if found is None:
+            return None
+        T_odom_cam = orthonormalise(invert(found.T_cam_odom))
+        followed = tracker.klt.tracks
+        tracker.klt.reset()
+        tracker.klt.follow_into(image.gray, np.zeros((0, 2)))
+        tracker.klt.add(reobserve(tracker.map, Tracks.empty(), image.gray, T_odom_cam, tracker.K))
+        pose = tracker.estimate(found.T_cam_odom)
+        if pose is None:
+            tracker.klt.tracks = followed
+        return pose
+
+    def _forget_map(self) -> None:
+        """Make room for a new map that takes the unit of the old one, as far as depth tells it."""
+        if self._tracker.map.keyframes:
+            self._mapper.unit_depth = self._tracker.typical_depth
+            self._tracker.map.clear()
+            self._scale.restart()
+            self._relocaliser.clear()
 
     # --- scale ---
 
     def _use_depths(self, until_ns: int) -> None:
         for item in self._scale.take_depths(until_ns):
             local_map = self._tracker.map
-            if not local_map.keyframes:
+            if self._first is not None:
                 self._map_from_depth(item)
                 continue
             self._stretch(self._scale.factor_from_depth(item, local_map))
@@ -231,7 +258,9 @@ class VisualOdometry:
         first = self._first
         if not item.sensor or not item.depth.metric or first is None or first.stamp_ns != item.stamp_ns:
             return
+        self._forget_map()
         if self._mapper.map_from_depth(first, self._T_odom_cam, item.depth, item.camera):
+            self._mapper.unit_depth, self._first = None, None
             self._scale.assume_metric()
             self._lost_since_ns = None
 
