@@ -29,8 +29,8 @@ VERBS = {
     "import": ("vision_nodes.export.import_cli", "wrap your own ONNX file so that every node runs it"),
     "train": ("vision_nodes.training.cli", "train a network (needs the train extra)"),
     "export": ("vision_nodes.export.cli", "checkpoint to ONNX (needs the train extra)"),
-    "quantize": ("vision_nodes.export.cli", "ONNX to INT8 (needs the train extra)"),
-    "verify": ("vision_nodes.export.cli", "accuracy and speed of every precision of a model"),
+    "quantize": ("vision_nodes.export.int8_cli", "ONNX to INT8 (needs the train extra)"),
+    "verify": ("vision_nodes.export.int8_cli", "accuracy and speed of every precision of a model"),
     "build": ("vision_nodes.commands.build", "build the TensorRT engine of a model on this GPU"),
 }
 

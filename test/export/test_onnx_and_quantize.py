@@ -13,12 +13,9 @@ pytest.importorskip("onnxsim")
 
 from torch import nn
 
-from vision_nodes.engine.manifest import InputSpec
-from vision_nodes.errors import ModelError
-from vision_nodes.export.calibration import read_calibration, write_description
 from vision_nodes.export.measure import OnnxGraph, time_file
 from vision_nodes.export.onnx import export_onnx, output_specs, parity
-from vision_nodes.export.quantize import Recipe, check_calibration, choose_recipe, quantize, sensitive_layers
+from vision_nodes.export.quantize import Recipe, choose_recipe, quantize, sensitive_layers
 from vision_nodes.networks.deploy import SegmentationGraph
 
 
@@ -147,26 +144,3 @@ def test_choice_stops_at_the_first_good_recipe_and_goes_on_after_bad_ones(
 
     recipe, _ = choose_recipe(exported, pictures, grudging, floor=0.35)
     assert len(sizes) == 4 and len(recipe.excluded) > 2
-
-
-def test_calibration_sets_that_cannot_work_are_refused(pictures: list[np.ndarray], tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="at least 8"):
-        check_calibration(pictures[:3])
-    with pytest.raises(ModelError, match="one colour"):
-        check_calibration([np.full((32, 48, 3), 90, np.uint8)] * 10)
-    with pytest.raises(ModelError, match="none in"):
-        read_calibration(tmp_path, InputSpec((48, 32)), 8)
-
-
-def test_calibration_is_read_fitted_and_described(tmp_path: Path) -> None:
-    import cv2
-    import yaml
-
-    for i in range(3):
-        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30, 3), (0, 0, 50 * i), np.uint8))
-    images, files = read_calibration(tmp_path, InputSpec((48, 32)), 2)
-    assert [file.name for file in files] == ["0.png", "2.png"]
-    assert images[1].shape == (32, 48, 3) and images[1][0, 0].tolist() == [100, 0, 0]
-    write_description(tmp_path / "c" / "int8_x.yaml", "x", tmp_path, files, {"method": "minmax"})
-    content = yaml.safe_load((tmp_path / "c" / "int8_x.yaml").read_text())
-    assert len(content["pictures"]) == 2 and len(content["pictures"][0]["sha256"]) == 64

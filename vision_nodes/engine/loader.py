@@ -116,7 +116,8 @@ def cpu_choices(manifest: Manifest, precision: str | None, backend: str = "auto"
             order = [("onnxruntime", "fp32"), *order]
     else:
         order = [(backend, p) for p in ((precision,) if precision else NAMED_ORDER[backend])]
-    return [choice for choice in dict.fromkeys(order) if choice[1] in manifest.files]
+    usable = [p for p in manifest.files if p == precision or not manifest.refused(p)]
+    return [choice for choice in dict.fromkeys(order) if choice[1] in usable]
 
 
 def _resolve(model: str | Manifest, precision: str | None) -> tuple[Manifest, str | None]:

@@ -25,8 +25,12 @@ from vision_nodes.engine.manifest_specs import (
 from vision_nodes.engine.manifest_yaml import manifest_to_yaml, values_from_fields
 from vision_nodes.errors import ModelError
 
+REFUSED_LOSS, ACCEPTED_LOSS = "refused_loss", "accepted_loss"  # in `accuracy`: the gate's verdict on a precision
+
 __all__ = [
+    "ACCEPTED_LOSS",
     "PRECISIONS",
+    "REFUSED_LOSS",
     "TASKS",
     "DepthSpec",
     "Head",
@@ -112,6 +116,14 @@ class Manifest:
                 remedy,
             )
         return content
+
+    def refused(self, precision: str) -> bool:
+        """Whether the gate of ``vision-nodes verify`` refused that file, or the one it is derived from.
+
+        A refused file runs only where it is asked for by name.
+        """
+        sources = {"int8_fp16": ("int8", "int8_fp16")}.get(precision, (precision,))
+        return any(REFUSED_LOSS in self.accuracy.get(source, {}) for source in sources)
 
     def head(self, task: str) -> Manifest:
         """This model seen as one task: itself, or for a fused model the part that serves `task`.

@@ -158,6 +158,8 @@ def _cancelled(error: EngineError) -> bool:
 def _choices(manifest: Manifest, precision: str | None, cache: EngineCache) -> list[tuple[str, bytes, Key]]:
     found = []
     for choice in ORDER[precision or ""]:
+        if manifest.refused(choice) and choice != precision:
+            continue
         onnx = cache.onnx(manifest, choice)
         if onnx is not None:
             found.append((choice, onnx, engine_key(manifest, choice, onnx)))

@@ -24,20 +24,22 @@ class OnnxGraph(nn.Module):
     Quantized files run in OpenVINO, as they do on the robot without TensorRT: ONNX Runtime is slow there.
     """
 
+    run: Callable[[np.ndarray], list[np.ndarray]]  # (1, H, W, 3) uint8 -> outputs
+
     def __init__(self, path: Path, precision: str) -> None:
         super().__init__()
         if precision == "int8":
-            self._run = openvino_runner(path)
+            self.run = openvino_runner(path)
             self.output_names = tuple(o.any_name for o in openvino.Core().read_model(str(path)).outputs)
         else:
             session = onnx_session(path)
-            self._run = lambda image: session.run(None, {"image": image})
+            self.run = lambda image: session.run(None, {"image": image})
             self.output_names = tuple(output.name for output in session.get_outputs())
         self.anchor = nn.Parameter(torch.zeros(1), requires_grad=False)  # tells callers the device: CPU
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """(B, H, W, 3) uint8 -> the file's outputs; the batch goes through one picture at a time."""
-        results = [[np.array(output) for output in self._run(one[None].numpy())] for one in image]
+        results = [[np.array(output) for output in self.run(one[None].numpy())] for one in image]
         return tuple(torch.from_numpy(np.concatenate(parts)) for parts in zip(*results))
 
 

@@ -23,7 +23,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from vision_nodes.errors import ModelError
+from vision_nodes.export.calibration import check_calibration
 from vision_nodes.export.onnx import onnx_session, write_onnx
 
 OPERATORS = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
@@ -32,7 +32,6 @@ METHODS = {
     "minmax": (CalibrationMethod.MinMax, {}),
     "percentile": (CalibrationMethod.Percentile, {"CalibPercentile": 99.999}),
 }
-MIN_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -52,18 +51,6 @@ class _Images(CalibrationDataReader):
     def get_next(self) -> dict[str, np.ndarray] | None:
         image = next(self._left, None)
         return None if image is None else {"image": image[None]}
-
-
-def check_calibration(images: list[np.ndarray]) -> None:
-    """Raises ModelError for a set that cannot calibrate: too small, or without contrast."""
-    if len(images) < MIN_IMAGES:
-        raise ModelError(
-            f"at least {MIN_IMAGES} calibration pictures", str(len(images)), "give more pictures"
-        )
-    if max(float(image.std()) for image in images) < 4:
-        raise ModelError(
-            "calibration pictures with contrast", "all of one colour", "give real camera pictures"
-        )
 
 
 def quantize(source: Path, target: Path, images: list[np.ndarray], recipe: Recipe) -> None:
