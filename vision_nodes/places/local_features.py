@@ -93,31 +93,39 @@ def match_with_ratio(
     """
     if len(descriptors_a) < 2 or len(descriptors_b) < 2:
         return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
-    distance = _distances(descriptors_a, descriptors_b)
-    best_b, ratio_a = _nearest(distance)
-    best_a, ratio_b = _nearest(np.ascontiguousarray(distance.T))
-    index_a = np.arange(len(descriptors_a))
-    worse = np.maximum(ratio_a, ratio_b[best_b])
-    keep = (best_a[best_b] == index_a) & (worse < ratio)
-    return np.stack([index_a[keep], best_b[keep]], axis=1).astype(np.int64), worse[keep]
+    squared = _squared_distances(descriptors_a, descriptors_b)
+    best_b, ratio_a = _nearest(squared)
+    candidates = np.flatnonzero(ratio_a < ratio)
+    if len(candidates) == 0:
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
+    # The way back is asked only for the columns that some row has chosen.
+    columns, column_of = np.unique(best_b[candidates], return_inverse=True)
+    best_a, ratio_b = _nearest(np.ascontiguousarray(squared[:, columns].T))
+    worse = np.maximum(ratio_a[candidates], ratio_b[column_of])
+    keep = (best_a[column_of] == candidates) & (worse < ratio)
+    pairs = np.stack([candidates[keep], best_b[candidates[keep]]], axis=1)
+    return pairs.astype(np.int64), worse[keep]
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) float32: L2 between RootSIFT descriptors, Hamming between binary ones."""
-    if a.shape[1] == 32:
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M) float32: squared L2 between RootSIFT descriptors, squared Hamming between binary ones."""
+    if a.shape[1] == DESCRIPTOR_BYTES["orb"]:
         bits_a, bits_b = (np.unpackbits(d, axis=1).astype(np.float32) for d in (a, b))
-        return bits_a.sum(1)[:, None] + bits_b.sum(1)[None] - 2.0 * (bits_a @ bits_b.T)
+        hamming = bits_a.sum(1)[:, None] + bits_b.sum(1)[None] - 2.0 * (bits_a @ bits_b.T)
+        return np.square(hamming)
     fa, fb = a.astype(np.float32), b.astype(np.float32)
-    squared = (fa * fa).sum(1)[:, None] + (fb * fb).sum(1)[None] - 2.0 * (fa @ fb.T)
-    return np.sqrt(np.maximum(squared, 0.0))
+    squared = (-2.0 * fa) @ fb.T  # in place from here: the matrix is what costs time
+    squared += (fa * fa).sum(1)[:, None]
+    squared += (fb * fb).sum(1)[None]
+    return squared
 
 
-def _nearest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) nearest column of each row, and its distance over the second nearest's."""
-    rows = np.arange(len(distance))
-    best = np.argmin(distance, axis=1)
-    first = distance[rows, best]
-    distance[rows, best] = np.inf  # two passes of min are ten times faster than argpartition here
-    second = distance.min(axis=1)
-    distance[rows, best] = first
-    return best, first / np.maximum(second, 1e-6)
+    rows = np.arange(len(squared))
+    best = np.argmin(squared, axis=1)
+    first = squared[rows, best]
+    squared[rows, best] = np.inf  # two passes of min are ten times faster than argpartition here
+    second = squared.min(axis=1)
+    squared[rows, best] = first
+    return best, np.sqrt(np.maximum(first, 0.0) / np.maximum(second, 1e-6))

@@ -15,7 +15,7 @@ from vision_nodes.places.index import DescriptorIndex
 from vision_nodes.places.keyframes import NO_SEGMENT, Keyframe, KeyframeDatabase
 from vision_nodes.places.proximity import view_cost
 from vision_nodes.places.settings import PlaceSettings
-from vision_nodes.places.verification import Verification, verify
+from vision_nodes.places.verification import Hypothesis, Verification, confirm, hypothesise
 
 
 class GraphView(Protocol):
@@ -32,6 +32,7 @@ class GraphView(Protocol):
 
 
 _EXPECTED, _AROUND = 2, 3  # keyframes verified because the map expects them in view
+_REFINED = 2  # of the candidates with a pose, the best are refined and put to the tests
 _STRONG = 2.0  # times the minimal evidence: enough for a closure nothing else speaks for
 _NEIGHBOURS = 5  # ids apart: matches of consecutive keyframes that count as the same place
 _ENOUGH = 4.0  # times the minimal inliers, from the same viewpoint: no better candidate is looked for
@@ -139,19 +140,31 @@ class Retrieval:
         return self._verify_all(query, [i for i in around if i not in tried], best)
 
     def _verify_all(self, query: Keyframe, ids: list[int], best: Verification | None) -> Verification | None:
+        """The candidate of most merit that passes every test; only the most promising are refined."""
+        promising: list[tuple[float, Hypothesis]] = []
         for keyframe_id in ids:
-            result = verify(query, self._database[keyframe_id], self._settings)
-            if result.accepted and (best is None or self._merit(result) > self._merit(best)):
+            hypothesis = hypothesise(query, self._database[keyframe_id], self._settings)
+            if isinstance(hypothesis, Verification):
+                continue
+            promising.append((self._merit(hypothesis, hypothesis.matched.id), hypothesis))
+            if promising[-1][0] >= _ENOUGH * self._settings.min_inliers:
+                break
+        for merit, hypothesis in sorted(promising, key=lambda pair: -pair[0])[:_REFINED]:
+            if best is not None and merit <= self._merit(best, best.matched_id):
+                break
+            result = confirm(hypothesis, self._settings)
+            if result.accepted and (
+                best is None or self._merit(result, result.matched_id) > self._merit(best, best.matched_id)
+            ):
                 best = result
-                if self._merit(best) >= _ENOUGH * self._settings.min_inliers:
-                    break
+                break
         return best
 
-    def _merit(self, verified: Verification) -> float:
+    def _merit(self, found: Verification | Hypothesis, matched_id: int) -> float:
         """Inliers, worth less the further apart the two views are: near ones overlap more and lie exacter."""
-        assert verified.T_matched_query is not None
-        depth = self._database[verified.matched_id].median_depth
-        return verified.inliers * float(np.exp(-view_cost(verified.T_matched_query, depth)))
+        assert found.T_matched_query is not None
+        depth = self._database[matched_id].median_depth
+        return found.inliers * float(np.exp(-view_cost(found.T_matched_query, depth)))
 
     def _closure(self, query: Keyframe, best: Verification) -> LoopClosure:
         assert best.T_matched_query is not None and best.covariance is not None

@@ -10,11 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from vision_nodes.places.keyframes import Keyframe
 from vision_nodes.places.local_features import match_with_ratio
+from vision_nodes.places.pose_hypothesis import (
+    MIN_POINTS,
+    Unit,
+    epipolar_inliers,
+    matches_of,
+    measure_unit,
+    metric_pose,
+)
 from vision_nodes.places.pose_refinement import (
     Matches,
     epipolar_errors_px,
@@ -26,12 +33,9 @@ from vision_nodes.places.settings import VerificationSettings
 
 _GRID = 6
 _DISTINCT_RATIO, _DISTINCT_SHARE = 0.8, 0.5  # look-alikes rarely get that far: saves them their RANSAC
-_MIN_POINTS = 8  # matches with a 3D point, below which a pose has no trustworthy length
-_FEW_POINTS = 20  # of the matched keyframe: with fewer the query's are asked
 _MIN_AGREEMENT = 0.5
 _SYSTEMATIC_DEPTHS = 0.005  # 1-sigma / the scene's depth
 _SYSTEMATIC_DISTANCE = 0.04  # 1-sigma / distance between the two cameras
-_SYSTEMATIC_UNIT = 0.03  # 1-sigma of the log ratio of two units: landmarks of one view err together
 _SYSTEMATIC_RAD = np.deg2rad(0.4)
 _PNP_SLACK = 2.5  # landmarks are off by more than features: PnP threshold / epipolar threshold
 
@@ -61,21 +65,55 @@ class Verification:
 
 def verify(query: Keyframe, matched: Keyframe, settings: VerificationSettings) -> Verification:
     """Compare two keyframes geometrically."""
+    hypothesis = hypothesise(query, matched, settings)
+    return hypothesis if isinstance(hypothesis, Verification) else confirm(hypothesis, settings)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A first pose from the inliers of a sampler: enough to rank candidates by, before the costly refinement."""
+
+    query: Keyframe
+    matched: Keyframe
+    pairs: np.ndarray  # (P, 2) indices of matched features, query and matched
+    matches: Matches
+    inlier: np.ndarray  # (P,) bool: epipolar
+    T_matched_query: np.ndarray
+    unit: Unit
+
+    @property
+    def inliers(self) -> int:
+        """Matches that agree with the epipolar geometry."""
+        return int(self.inlier.sum())
+
+
+def hypothesise(
+    query: Keyframe, matched: Keyframe, settings: VerificationSettings
+) -> Hypothesis | Verification:
+    """The pose by which two keyframes could show the same place, or the refusal when there is none."""
     if query.K is None or matched.K is None:
         return Verification(matched.id, reason="uncalibrated camera")
     pairs, ratio = match_with_ratio(query.local_descriptors, matched.local_descriptors, settings.match_ratio)
     distinct = int((ratio < _DISTINCT_RATIO).sum())
     if len(pairs) < settings.min_inliers or distinct < _DISTINCT_SHARE * settings.min_inliers:
         return Verification(matched.id, reason=f"{len(pairs)} matches, {distinct} of them distinct")
-    matches = _matches(query, matched, pairs)
-    threshold_px = settings.epipolar_px * query.size_wh[0] / 640
-    inlier = _epipolar_inliers(matches, threshold_px)
+    matches = matches_of(query, matched, pairs)
+    threshold_px = _threshold_px(query, settings)
+    inlier = epipolar_inliers(matches, threshold_px)
     if inlier.sum() < settings.min_inliers:
         return Verification(matched.id, inliers=int(inlier.sum()), reason=f"{inlier.sum()} epipolar inliers")
-    solved = _metric_pose(matches, inlier, query.segment == matched.segment, _PNP_SLACK * threshold_px)
+    same_segment = query.segment == matched.segment
+    solved = metric_pose(matches.subset(inlier), same_segment, _PNP_SLACK * threshold_px)
     if solved is None:
         return Verification(matched.id, reason="no pose agrees with the landmarks")
-    T_matched_query, unit = solved
+    return Hypothesis(query, matched, pairs, matches, inlier, *solved)
+
+
+def confirm(hypothesis: Hypothesis, settings: VerificationSettings) -> Verification:
+    """Refine a hypothesis and put it to every test."""
+    query, matched, matches = hypothesis.query, hypothesis.matched, hypothesis.matches
+    inlier, T_matched_query, unit = hypothesis.inlier, hypothesis.T_matched_query, hypothesis.unit
+    threshold_px = _threshold_px(query, settings)
     for _ in range(2):
         in_unit = unit.applied(matches)
         T_matched_query, covariance = refine(in_unit.subset(inlier), T_matched_query)
@@ -95,117 +133,15 @@ def verify(query: Keyframe, matched: Keyframe, settings: VerificationSettings) -
             _coverage(matches.xy_query[inlier], query.size_wh),
             _coverage(matches.xy_matched[inlier], matched.size_wh),
         ),
-        _support(query, matched, T_matched_query, pairs[inlier, 1]),
+        _support(query, matched, T_matched_query, hypothesis.pairs[inlier, 1]),
         unit.log_scale,
         unit.sigma,
     )
     return replace(result, reason=_refusal(result, settings))
 
 
-def _matches(query: Keyframe, matched: Keyframe, pairs: np.ndarray) -> Matches:
-    q, m = pairs.T
-    return Matches(
-        xy_query=query.keypoints_xy[q],
-        points_query=query.landmarks_cam[q],
-        K_query=query.K,
-        xy_matched=matched.keypoints_xy[m],
-        points_matched=matched.landmarks_cam[m],
-        K_matched=matched.K,
-    )
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What the query's unit of length is worth in the matched keyframe's. Monocular odometry drifts in it."""
-
-    log_scale: float = 0.0
-    sigma: float = float("inf")
-    usable: bool = True  # False: the query's points say nothing about the matched keyframe's unit
-
-    def applied(self, matches: Matches) -> Matches:
-        """The matches with the query's points in the matched keyframe's unit."""
-        scale = np.exp(self.log_scale) if self.usable else np.nan
-        return replace(matches, points_query=matches.points_query * np.float32(scale))
-
-
-def measure_unit(matches: Matches, T_matched_query: np.ndarray) -> Unit | None:
-    """From points known on both sides: their ranges in the query's camera by either; None when too few are.
-
-    Args:
-        matches: inliers, each side's points in its own unit.
-        T_matched_query: (4, 4), translation in the matched keyframe's unit.
-    """
-    both = np.isfinite(matches.points_matched[:, 2]) & np.isfinite(matches.points_query[:, 2])
-    if both.sum() < _MIN_POINTS:
-        return None
-    there = transform(inverse(T_matched_query), matches.points_matched[both].astype(np.float64))
-    ratios = np.log(np.linalg.norm(there, axis=1) / np.linalg.norm(matches.points_query[both], axis=1))
-    log_scale = float(np.median(ratios))
-    spread = 1.4826 * float(np.median(np.abs(ratios - log_scale)))
-    return Unit(log_scale, float(np.hypot(spread / np.sqrt(both.sum()), _SYSTEMATIC_UNIT)))
-
-
-def _epipolar_inliers(matches: Matches, threshold_px: float) -> np.ndarray:
-    """(N,) bool; cameras may differ, so rays are scaled to a common focal length first."""
-    f = matches.K_matched[0, 0]
-    to_matched = matches.K_matched @ np.linalg.inv(matches.K_query)
-    homogeneous = np.column_stack([matches.xy_query, np.ones(len(matches))]) @ to_matched.T
-    try:
-        _, mask = cv2.findEssentialMat(
-            homogeneous[:, :2],
-            matches.xy_matched.astype(np.float64),
-            matches.K_matched,
-            method=cv2.USAC_MAGSAC,
-            prob=0.9999,
-            threshold=threshold_px * f / max(f, matches.K_query[0, 0]),
-        )
-    except cv2.error:  # only degenerate samples
-        mask = None
-    return np.zeros(len(matches), bool) if mask is None else mask.ravel().astype(bool)
-
-
-def _metric_pose(
-    matches: Matches, inlier: np.ndarray, same_segment: bool, threshold_px: float
-) -> tuple[np.ndarray, Unit] | None:
-    """PnP from the matched keyframe's points; from the query's only where these are few and share its unit."""
-    chosen = matches.subset(inlier)
-    forward = np.isfinite(chosen.points_matched[:, 2])
-    backward = np.isfinite(chosen.points_query[:, 2])
-    if forward.sum() >= _MIN_POINTS and (forward.sum() >= _FEW_POINTS or not same_segment):
-        T_query_matched = solve_pnp(
-            chosen.points_matched[forward], chosen.xy_query[forward], chosen.K_query, threshold_px
-        )
-        if T_query_matched is not None:
-            T_matched_query = inverse(T_query_matched)
-            return T_matched_query, measure_unit(chosen, T_matched_query) or Unit(usable=same_segment)
-    if not same_segment or backward.sum() < _MIN_POINTS:
-        return None
-    T_matched_query = solve_pnp(
-        chosen.points_query[backward], chosen.xy_matched[backward], chosen.K_matched, threshold_px
-    )
-    return None if T_matched_query is None else (T_matched_query, Unit())
-
-
-def solve_pnp(points: np.ndarray, xy: np.ndarray, K: np.ndarray, threshold_px: float) -> np.ndarray | None:
-    """T_cam_points from (N, 3) points and their (N, 2) px, by USAC with MAGSAC++; None when none fits."""
-    params = cv2.UsacParams()
-    params.score = cv2.SCORE_METHOD_MAGSAC
-    params.sampler = cv2.SAMPLING_UNIFORM
-    params.loMethod = cv2.LOCAL_OPTIM_SIGMA
-    params.threshold = threshold_px
-    params.maxIterations = 2000
-    params.confidence = 0.9999
-    try:
-        found, _, rotation, translation, _ = cv2.solvePnPRansac(
-            points.astype(np.float64), xy.astype(np.float64), K, None, params=params
-        )
-    except cv2.error:  # only degenerate samples
-        return None
-    if not found or not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
-        return None
-    T = np.eye(4)
-    T[:3, :3], T[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
-    return T
+def _threshold_px(query: Keyframe, settings: VerificationSettings) -> float:
+    return settings.epipolar_px * query.size_wh[0] / 640
 
 
 def _agreement(matches: Matches, T_matched_query: np.ndarray, threshold_px: float) -> float:
@@ -234,7 +170,7 @@ def _systematic(T_matched_query: np.ndarray, depth: float) -> np.ndarray:
 
 def _refusal(v: Verification, settings: VerificationSettings) -> str:
     """Why a solved pose does not prove the same place; empty when it does."""
-    if v.point_inliers < _MIN_POINTS:
+    if v.point_inliers < MIN_POINTS:
         return f"{v.point_inliers} inliers with a 3D point"
     if v.point_agreement < _MIN_AGREEMENT:
         return f"only {v.point_agreement:.2f} of the 3D points agree with the epipolar geometry"
