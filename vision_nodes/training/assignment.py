@@ -45,7 +45,8 @@ def assign(
     """
     count = len(scores)
     if len(truth_boxes) == 0:
-        return Assignment(torch.full((count,), -1), torch.zeros(count))
+        device = scores.device
+        return Assignment(torch.full((count,), -1, device=device), torch.zeros(count, device=device))
     x, y = places[:, None, 0], places[:, None, 1]
     sides = (x - truth_boxes[:, 0], y - truth_boxes[:, 1], truth_boxes[:, 2] - x, truth_boxes[:, 3] - y)
     inside = torch.stack(sides).amin(0) > 0
@@ -62,7 +63,8 @@ def assign(
     overlap = torch.where(chosen, iou, torch.full_like(iou, -1.0))
     value, truth = overlap.max(1)
     positive = value >= 0
-    aligned = torch.where(chosen & (torch.arange(iou.shape[1]) == truth[:, None]), alignment, alignment * 0)
+    columns = torch.arange(iou.shape[1], device=iou.device)
+    aligned = torch.where(chosen & (columns == truth[:, None]), alignment, alignment * 0)
     peak = aligned.amax(0).clamp(min=1e-12)
     peak_iou = torch.where(aligned > 0, iou, iou * 0).amax(0)
     quality = (aligned / peak * peak_iou).amax(1)

@@ -26,6 +26,7 @@ from vision_nodes.training.augmentation import (
 )
 from vision_nodes.training.coco import COCO_CLASSES, ROBOT_CLASSES, CocoBoxes
 from vision_nodes.training.config import TrainingConfig
+from vision_nodes.training.detection_distillation import distillation_loss, larger_nanodet, opinion
 from vision_nodes.training.detection_loss import distribution_focal, generalised_iou_loss, quality_focal
 from vision_nodes.training.paths import find_data
 from vision_nodes.training.task import Batch, Samples
@@ -80,14 +81,20 @@ def visible_boxes(
 
 
 class DetectionTask:
-    """See `TrainingTask`. Options: `data` (train.json), `dev_images`, `candidates`, `augment`."""
+    """See `TrainingTask`.
+
+    Options: `data` (train.json), `dev_images`, `candidates`, `augment`, `distil` (weight of the larger
+    NanoDet-Plus's opinion beside the boxes; 0 = no teacher).
+    """
 
     metric_name, higher_is_better = "ap", True
     class_names = ROBOT_CLASSES
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
-        self.options = {"dev_images": 200, "candidates": 200, "augment": True, **config.options}
+        defaults = {"dev_images": 200, "candidates": 200, "augment": True, "distil": 0.0}
+        self.options = {**defaults, **config.options}
+        self._teacher: NanoDetPlus | None = None
         self.places = locations(config.input_wh[1], config.input_wh[0])
 
     def network(self) -> nn.Module:
@@ -120,7 +127,8 @@ class DetectionTask:
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Quality focal + 2 GIoU + 0.25 DFL, normalised by the sum of target qualities."""
         classes = len(self.class_names)
-        raw = network(batch["image"].permute(0, 3, 1, 2).float()).float()
+        images = batch["image"].permute(0, 3, 1, 2).float()
+        raw = network(images).float()
         places = self.places.to(raw.device)
         boxes = decode_boxes(raw[..., classes:], places)
         focal, giou, dfl, total_quality = (raw.new_zeros(()) for _ in range(4))
@@ -139,7 +147,17 @@ class DetectionTask:
             dfl = dfl + (distribution_focal(raw[i, hit, classes:], places[hit], wanted) * weight).sum()
             total_quality = total_quality + weight.sum()
         focal, giou, dfl = (value / total_quality.clamp(min=1) for value in (focal, giou, dfl))
-        return {"total": focal + 2 * giou + 0.25 * dfl, "focal": focal, "giou": giou, "dfl": dfl}
+        losses = {"total": focal + 2 * giou + 0.25 * dfl, "focal": focal, "giou": giou, "dfl": dfl}
+        if self.options["distil"]:
+            losses["distil"] = distillation_loss(raw, self._taught(images), classes)
+            losses["total"] = losses["total"] + self.options["distil"] * losses["distil"]
+        return losses
+
+    def _taught(self, images: Tensor) -> Tensor:
+        if self._teacher is None:
+            keep = [COCO_CLASSES.index(name) for name in self.class_names]
+            self._teacher = larger_nanodet(keep).to(images.device)
+        return opinion(self._teacher, images)
 
     def _counted(self, batch: Batch, image: int, places: Tensor) -> Tensor:
         """(A,) bool: locations outside the picture's ignored regions."""

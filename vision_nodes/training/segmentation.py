@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from vision_nodes.errors import TrainingError
 from vision_nodes.networks.deploy import SegmentationGraph
 from vision_nodes.networks.segmenter import Segmenter
 from vision_nodes.networks.weights import find_weights, read_tensors
-from vision_nodes.tasks.classes import GENERAL_CLASSES, UNLABELLED
+from vision_nodes.tasks.classes import GENERAL_CLASSES, UNLABELLED, class_id
 from vision_nodes.training.coco import CocoBoxes
 from vision_nodes.training.config import TrainingConfig
 from vision_nodes.training.paths import find_data
+from vision_nodes.training.planted_poles import plant_poles
 from vision_nodes.training.pseudo_labels import (
     WEIGHTS,
     mapping_matrix,
@@ -26,6 +28,7 @@ from vision_nodes.training.pseudo_labels import (
 )
 from vision_nodes.training.rendered_masks import RenderedMasks, write_rendered_masks
 from vision_nodes.training.segmentation_sample import to_sample
+from vision_nodes.training.segmentation_teacher import CropTeacher
 from vision_nodes.training.task import Batch, Samples
 
 
@@ -35,6 +38,7 @@ class MaskDataset(Dataset[Batch]):
     def __init__(self, data: CocoBoxes, folder: Path, config: TrainingConfig, augment: bool) -> None:
         self.folder, self.input_wh, self.seed = folder, config.input_wh, config.seed
         self.augment, self.epoch = augment, 0
+        self.poles = config.options.get("poles", 0.0)
         have = [i for i, image in enumerate(data.images) if self._mask_path(image).exists()]
         self.data = data.subset(have)
 
@@ -53,6 +57,8 @@ class MaskDataset(Dataset[Batch]):
         image = self.data.image(index)
         labels, confidence = read_pseudo_labels(self._mask_path(self.data.images[index]))
         rng = np.random.default_rng((self.seed, self.epoch, index)) if self.augment else None
+        if rng is not None and rng.random() < self.poles:
+            image, labels, confidence = plant_poles(image, labels, confidence, rng)
         return to_sample(image, labels, confidence, self.input_wh, rng)
 
 
@@ -60,7 +66,9 @@ class SegmentationTask:
     """See `TrainingTask`.
 
     Options: `data` (COCO json), `masks` (folder of pseudo labels), `dev_images`, `rendered` (folder of
-    rendered frames, optional), `reduction` (input size / mask size), `augment`.
+    rendered frames, optional), `reduction` (input size / mask size), `augment`, `poles` (share of street
+    pictures with poles drawn in), `class_weights` (class -> factor in the loss, where it is not 1), `distil`
+    (weight of the teacher's opinion of the very crop that is learnt; 0 = the stored masks alone).
     """
 
     metric_name, higher_is_better = "miou", True
@@ -75,8 +83,14 @@ class SegmentationTask:
             "rendered_frames": 30,
             "reduction": 2,
             "augment": True,
+            "class_weights": {},
+            "distil": 0.0,
         }
         self.options = {**defaults, **config.options}
+        self._teacher: CropTeacher | None = None
+        self.weights = torch.ones(len(self.class_names))
+        for name, factor in self.options["class_weights"].items():
+            self.weights[class_id(name)] = factor
 
     def network(self) -> nn.Module:
         """The segmenter, beginning as its teacher."""
@@ -120,12 +134,24 @@ class SegmentationTask:
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy at half resolution, weighted by the teacher's confidence."""
-        logits = network(batch["image"].permute(0, 3, 1, 2).float())
-        logits = functional.interpolate(logits.float(), scale_factor=2, mode="bilinear", align_corners=False)
+        images = batch["image"].permute(0, 3, 1, 2).float()
+        coarse = network(images).float()
+        logits = functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
         labels = batch["labels"][:, ::2, ::2].long()
         weight = batch["confidence"][:, ::2, ::2].float() / 255 * (labels != UNLABELLED)
         losses = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="none")
-        return {"total": (losses * weight).sum() / weight.sum().clamp(min=1)}
+        weight = weight * self.weights.to(weight.device)[labels.clamp(max=len(self.weights) - 1)]
+        entropy = (losses * weight).sum() / weight.sum().clamp(min=1)
+        if not self.options["distil"]:
+            return {"total": entropy}
+        if self._teacher is None:
+            self._teacher = CropTeacher().to(images.device)
+        # where something was drawn in, the teacher sees no such class
+        drawn = batch["labels"][:, 2::4, 2::4] == class_id("pole_sign")
+        distil = self._teacher.divergence(
+            coarse, images, drawn | (batch["labels"][:, 2::4, 2::4] == UNLABELLED)
+        )
+        return {"total": entropy + self.options["distil"] * distil, "entropy": entropy, "distil": distil}
 
     def evaluate(self, network: nn.Module, dataset: Samples) -> dict[str, float]:
         """Mean IoU with the stored masks, over the classes that occur, and the share of equal pixels."""
@@ -157,7 +183,7 @@ class SegmentationTask:
 class MixedMasks(ConcatDataset[Batch]):
     """Photographs and rendered frames; passes the epoch on."""
 
-    def __init__(self, *parts: MaskDataset | RenderedMasks) -> None:
+    def __init__(self, *parts: Any) -> None:
         super().__init__(parts)
         self.parts = parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from vision_nodes.training.config import TrainingConfig
 from vision_nodes.training.images import read_rgb
 from vision_nodes.training.paths import find_data
 from vision_nodes.training.pseudo_labels import WEIGHTS
-from vision_nodes.training.segmentation import class_iou
+from vision_nodes.training.segmentation import MixedMasks, class_iou
 from vision_nodes.training.segmentation_loss import lovasz_softmax
+from vision_nodes.training.street_pictures import StreetPictures
 from vision_nodes.training.task import Batch, Samples
 
 # ADE20K class -> ours, for the first output rows; the others begin without a member
@@ -36,8 +38,9 @@ class StreetTask:
     """See `TrainingTask`.
 
     Options: `data` (CamVid folder), `crop_wh`, `zoom`, `weather`, `rare_crops` (see `CamVid`), `lovasz`
-    (its weight beside cross entropy), `reduction` (input size / mask size), `whole` (train on the
-    development block too: for a last run whose settings are decided), `augment`.
+    (its weight beside cross entropy), `reduction` (input size / mask size), `augment`, `pictures` (COCO json,
+    optional) with `masks` (folder of pseudo labels) and `repeat` (how often CamVid is seen per epoch beside
+    them).
     """
 
     manifest_task = "segmentation"
@@ -46,7 +49,7 @@ class StreetTask:
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
-        defaults: dict[str, Any] = {"lovasz": 0.5, "reduction": 2, "augment": True, "whole": False}
+        defaults: dict[str, Any] = {"lovasz": 0.5, "reduction": 2, "augment": True, "repeat": 3}
         self.options = {**defaults, "crop_wh": list(config.input_wh), **config.options}
         self.weights = torch.tensor(CLASS_WEIGHTS)
 
@@ -67,10 +70,15 @@ class StreetTask:
         return torch.from_numpy(stack).permute(0, 3, 1, 2).float()
 
     def train_dataset(self) -> Samples:
-        """Training pictures outside the development blocks, or all of them with `whole`."""
-        pairs = read_pairs(find_data(self.options["data"]), "train")
-        pairs = pairs if self.options["whole"] else split_by_time(pairs, development=False)
-        return CamVid(pairs, self.config, self.options["augment"])
+        """CamVid outside the development blocks, and street scenes of other places when asked for."""
+        pairs = split_by_time(read_pairs(find_data(self.options["data"]), "train"), development=False)
+        if not (self.options["augment"] and self.options.get("pictures")):
+            return CamVid(pairs, self.config, self.options["augment"])
+        camvid = CamVid(pairs * self.options["repeat"], self.config, augment=True)
+        elsewhere = StreetPictures(
+            find_data(self.options["pictures"]), Path(self.options["masks"]), self.config
+        )
+        return MixedMasks(camvid, elsewhere)
 
     def val_dataset(self) -> Samples:
         """A block of time out of every training recording."""
