@@ -16,6 +16,7 @@ from rich.table import Table
 from vision_nodes.bags.reader import BagReader
 from vision_nodes.bags.topics import find_camera_topics
 from vision_nodes.commands import bench_odometry, bench_places
+from vision_nodes.commands.bench_versus import measure_versus, print_versus
 from vision_nodes.evaluation.bench import (
     RateResult,
     ResourceSampler,
@@ -42,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bag", type=Path, help="bag to play (default: a rendered drive, 640x480)")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each run")
     parser.add_argument("--rates", default="5,10,12.5,15,20,25,30", help="camera rates to try, Hz")
+    parser.add_argument(
+        "--versus",
+        type=int,
+        nargs="?",
+        const=3,
+        metavar="TURNS",
+        help="also measure one process per node with default settings, in turns with ours (default 3)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
 
 
@@ -64,8 +73,12 @@ def run(args: argparse.Namespace) -> int:
             runs.append(result)
             if result.drops > 0.2:
                 break
+        versus = measure_versus(bag, args.versus, console) if args.versus else None
     report = summarise(runs, stages, networks)
     _print(report, runs, networks)
+    if versus:
+        report["versus"] = versus
+        print_versus(versus, Console())
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0

@@ -111,12 +111,55 @@ def running_container(
             output.close()  # type: ignore[union-attr]
 
 
+@contextmanager
+def running_processes(
+    tasks: Sequence[str] = TASKS, parameters: Sequence[str] = (), *, shared_memory: bool = True
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Preprocessing and every task in a process of its own, stopped at the end.
+
+    Args:
+        tasks: what to run.
+        parameters: ``name:=value`` assignments, given to every node.
+        shared_memory: with the shipped Fast DDS profile; False = the middleware's defaults.
+    """
+    environment = dict(os.environ)
+    for name, value in shared_memory_environment().items():
+        if shared_memory:
+            environment.setdefault(name, value)
+        else:
+            environment.pop(name, None)
+    arguments = ["--ros-args", *(word for assignment in parameters for word in ("-p", assignment))]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"vision_nodes.nodes.{name}_node", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        for name in ("preprocess", *tasks)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        for process in processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
 class LiveSession:
     """A node that is camera and recorder at once; a context manager."""
 
-    def __init__(self, tasks: Sequence[str] = TASKS) -> None:
-        for name, value in shared_memory_environment().items():
-            os.environ.setdefault(name, value)  # read by the middleware when the first node is made
+    def __init__(self, tasks: Sequence[str] = TASKS, *, shared_memory: bool = True) -> None:
+        for name, value in shared_memory_environment().items():  # read when the first node is made
+            if shared_memory:
+                os.environ.setdefault(name, value)
+            else:
+                os.environ.pop(name, None)
         self._context = rclpy.Context()
         rclpy.init(context=self._context, args=[])
         self.node = rclpy.create_node("vision_nodes_live", context=self._context)
