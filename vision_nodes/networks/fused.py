@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,16 +42,19 @@ class DenseDecoder(nn.Module):
         self.descend = nn.ModuleList([nn.Conv2d(a, b, 1) for a, b in pairwise(widths)])
         self.fuse = nn.ModuleList([nn.Sequential(SeparableBlock(w, w), SeparableBlock(w, w)) for w in widths])
         self.context = nn.Linear(TRUNK[-1], widths[0])
-        self.size = nn.Sequential(nn.Linear(TRUNK[-1], 64), nn.ReLU(), nn.Linear(64, 1))
+        size = nn.Linear(64, 1)
+        self.size = nn.Sequential(nn.Linear(TRUNK[-1], 64), nn.ReLU(), size)
         kinds = ("segmentation", "depth")
         self.enter = nn.ModuleDict({kind: nn.Conv2d(widths[-1], last, 1) for kind in kinds})
         self.skip = nn.ModuleDict({kind: nn.Conv2d(STEM, last, 1) for kind in kinds})
         self.refine = nn.ModuleDict({kind: SeparableBlock(last, last) for kind in kinds})
         outputs = {"segmentation": classes, "depth": 2 * UPSCALE**2}
-        self.head = nn.ModuleDict({kind: nn.Conv2d(last, outputs[kind], 3, padding=1) for kind in kinds})
-        nn.init.zeros_(self.head["depth"].weight)
-        nn.init.zeros_(self.head["depth"].bias)
-        nn.init.constant_(self.size[-1].bias, math.log(3.0))
+        head = {kind: nn.Conv2d(last, outputs[kind], 3, padding=1) for kind in kinds}
+        self.head = nn.ModuleDict(head)
+        for parameter in head["depth"].parameters():
+            nn.init.zeros_(parameter)
+        for parameter in size.parameters():
+            nn.init.constant_(parameter, math.log(3.0) if parameter.ndim == 1 else 0.0)
 
     def shared(self, features: Features) -> tuple[Tensor, Tensor]:
         """The map at stride 8 that both tasks use, and the pooled coarsest map."""
@@ -126,8 +130,9 @@ class FusedNetwork(nn.Module):
 
     def features(self, tensor: Tensor) -> Features:
         """Shared maps at strides 4, 8, 16, 32."""
-        trunk = self.detector.backbone
-        normalised = ((tensor - self.detector.mean) / self.detector.std).flip(1)
+        trunk: Any = self.detector.backbone
+        mean, std = self.detector.get_buffer("mean"), self.detector.get_buffer("std")
+        normalised = ((tensor - mean) / std).flip(1)
         stem = trunk.pool(trunk.act(trunk.conv1(normalised)))
         c3 = trunk.stage2(stem)
         c4 = trunk.stage3(c3)

@@ -7,9 +7,11 @@ import logging
 from pathlib import Path
 
 import cv2
+from rich.console import Console
 
 from vision_nodes.errors import ConfigError
-from vision_nodes.training.config import CONFIG_DIR, read_config
+from vision_nodes.training.config import CONFIG_DIR, TrainingConfig, read_config
+from vision_nodes.training.folds import cross_validate, show_folds
 from vision_nodes.training.loop import train
 from vision_nodes.training.registry import TASKS, make_task
 
@@ -22,6 +24,11 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument("--overfit", type=int, default=0, metavar="N", help="learn N samples by heart")
     parser.add_argument("--epochs", type=int, help="instead of the config's")
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument("--folds", type=int, metavar="K", help="cross-validate over the training split")
+    several.add_argument(
+        "--search", type=int, metavar="N", help="N trials over the config's `search` (optuna)"
+    )
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -39,8 +46,28 @@ def run_train(arguments: argparse.Namespace) -> int:
     task = make_task(config)
     if hasattr(task, "prepare"):  # data that a task makes for itself, once
         task.prepare()
-    train(task, config, directory, arguments.resume, arguments.overfit)
+    if arguments.folds is not None:
+        show_folds(cross_validate(config, directory / "folds", arguments.folds, make_task), task.metric_name)
+    elif arguments.search is not None:
+        _search(config, directory / "search", arguments.search)
+    else:
+        train(task, config, directory, arguments.resume, arguments.overfit)
     return 0
+
+
+def _search(config: TrainingConfig, directory: Path, trials: int) -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "the package optuna", "not installed", "pip install 'vision_nodes[search]'"
+        ) from error
+    from vision_nodes.training.search import open_study, search, show_trials
+
+    best = search(config, directory, trials, make_task)
+    task = make_task(config)
+    show_trials(open_study(config, directory, task.higher_is_better), task.metric_name)
+    Console(stderr=True).print(f"best settings: {best}; train them with --config {best}")
 
 
 def main() -> int:

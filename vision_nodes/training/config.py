@@ -43,7 +43,9 @@ class TrainingConfig:
     patience: int = 0  # validations without a better metric before stopping; 0 = never
     validate_every: int = 1  # epochs
     checkpoint_minutes: float = 10.0
+    dropout: dict[str, float] = field(default_factory=dict)  # module name -> probability, while training
     options: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)  # setting -> [choices] or {low, high, log, step}
     model: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -126,12 +127,15 @@ class FusedTask:
         batch = {name: torch.stack([sample[name] for sample in samples]) for name in dense}
         return {**self.detection.collate(samples), **batch}
 
-    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the four tasks' own losses; place copies its teacher's descriptor."""
         tensor = batch["image"].permute(0, 3, 1, 2).float()
-        said = network(tensor.contiguous(memory_format=torch.channels_last))
+        # a frozen detector learns nothing from its loss: neither its head nor the loss is computed
+        learns = any(parameter.requires_grad for parameter in network.detector.parameters())
+        heads = HEADS if learns else tuple(head for head in HEADS if head != "detection")
+        said = network(tensor.contiguous(memory_format=torch.channels_last), heads)
         losses = {"segmentation": self.segmentation.loss(_saying(said["segmentation"]), batch)["total"]}
-        if said["detection"].requires_grad:  # frozen: its loss would teach nobody
+        if learns:
             losses["detection"] = self.detection.loss(_saying(said["detection"]), batch)["total"]
         views = {"tensor": tensor, "depth": batch["depth"], "boxes": tensor.new_zeros(len(tensor), 1, 5)}
         losses["depth"] = self.depth.loss(_saying((said["depth"], said["log_scale"])), views)["total"]
@@ -167,8 +171,11 @@ class FusedTask:
         return {"score": float(np.mean(ratios)), **figures}
 
     def _evaluate_samples(self, network: nn.Module, dataset: Samples) -> dict[str, float]:
-        batch = self.collate([dataset[index] for index in range(len(dataset))])
-        losses = {name: float(value.detach()) for name, value in self.loss(network, batch).items()}
+        rows = []
+        for start in range(0, len(dataset), 16):
+            batch = self.collate([dataset[i] for i in range(start, min(start + 16, len(dataset)))])
+            rows.append({name: float(value.detach()) for name, value in self.loss(network, batch).items()})
+        losses = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         return {"score": -losses["total"], **losses}
 
     def export_module(self, network: nn.Module, heads: tuple[str, ...] = HEADS) -> FusedGraph:
@@ -201,7 +208,8 @@ class HeadView(nn.Module):
         self.graph, self.head, self.input_wh = graph, head, input_wh
         names = OUTPUTS[head]
         self.output_names = tuple(names)
-        self._places = [graph.output_names.index(ours) for ours in names.values()]
+        order: Any = graph.output_names
+        self._places = [order.index(ours) for ours in names.values()]
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -36,32 +37,33 @@ class Teachers:
     """The separate models that label depth and place on any picture, while training."""
 
     def __init__(self, depth: str, place: str) -> None:
-        self.depth_engine, self.place_engine = _open(depth, "depth"), _open(place, "place")
+        self._models = {"depth": depth, "place": place}
+        self._engines: dict[tuple[int, str], Engine] = {}
+        self._engine("depth"), self._engine("place")  # a missing model is said before any training
 
-    @property
-    def descriptor_dim(self) -> int:
-        """Length of the place descriptor."""
-        return int(self.place_engine.manifest.descriptor_dim or 0)
+    def _engine(self, task: str) -> Engine:
+        key = (os.getpid(), task)  # a session does not survive the fork into a loader's worker
+        if key not in self._engines:
+            manifest, _ = find_model(self._models[task])
+            self._engines[key] = open_cpu(manifest.head(task), "fp32")
+        return self._engines[key]
 
     def depth(self, image: np.ndarray, size_wh: tuple[int, int], fx_canonical: float) -> np.ndarray:
         """(h, w) float32 metres for a lens of `fx_canonical` px at the width of `image`; 0 where unsure."""
-        outputs = self.depth_engine.infer(_fitted(image, self.depth_engine))
+        engine = self._engine("depth")
+        outputs = engine.infer(_fitted(image, engine))
         depth = outputs["depth"][0].copy()
         if "confidence" in outputs:
             depth[outputs["confidence"][0] < SURE] = 0
-        spec = self.depth_engine.manifest.depth
+        spec = engine.manifest.depth
         assert spec is not None  # a depth manifest always has it
-        own = spec.fx_canonical * image.shape[1] / self.depth_engine.input_hw[1]
+        own = spec.fx_canonical * image.shape[1] / engine.input_hw[1]
         return cv2.resize(depth * np.float32(fx_canonical / own), size_wh, interpolation=cv2.INTER_NEAREST)
 
     def descriptor(self, image: np.ndarray) -> np.ndarray:
         """(D,) float32, unit norm."""
-        return self.place_engine.infer(_fitted(image, self.place_engine))["descriptor"][0].copy()
-
-
-def _open(model: str, task: str) -> Engine:
-    manifest, _ = find_model(model)
-    return open_cpu(manifest.head(task), "fp32")
+        engine = self._engine("place")
+        return engine.infer(_fitted(image, engine))["descriptor"][0].copy()
 
 
 def _fitted(image: np.ndarray, engine: Engine) -> np.ndarray:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Subset
 from vision_nodes.errors import TrainingError
 from vision_nodes.training.checkpoint import load_weights, read_checkpoint, write_checkpoint
 from vision_nodes.training.config import TrainingConfig
+from vision_nodes.training.dropout import add_dropout
 from vision_nodes.training.ema import update_average
 from vision_nodes.training.report import RunReport
 from vision_nodes.training.sampler import EpochSampler
@@ -34,6 +35,10 @@ from vision_nodes.training.schedule import (
 from vision_nodes.training.task import Samples, TrainingTask
 
 logger = logging.getLogger(__name__)
+
+
+class DivergedError(TrainingError):
+    """The loss is not finite: these settings lead nowhere."""
 
 
 @dataclass
@@ -115,6 +120,7 @@ def _set_up(task: TrainingTask, config: TrainingConfig, directory: Path, overfit
     # channels last doubles the speed of convolutions on a CPU and suits tensor cores
     network = _channels_last(task.network())
     averaged = copy.deepcopy(network).eval().requires_grad_(False)
+    add_dropout(network, config.dropout)
     optimiser = torch.optim.AdamW(parameter_groups(network, config), lr=config.learning_rate)
     model, optimiser = fabric.setup(network, optimiser)
     sampler = EpochSampler(len(training), config.seed, fabric.global_rank, fabric.world_size)
@@ -174,7 +180,7 @@ def _step(run: Run, batch: Any) -> dict[str, float]:
         if not torch.isfinite(losses["total"]):
             values = {name: float(value.detach()) for name, value in losses.items()}
             where = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}: {values}"
-            raise TrainingError("a finite loss", where, f"lower learning_rate; last good is {run.directory}")
+            raise DivergedError("a finite loss", where, f"lower learning_rate; last good is {run.directory}")
         run.optimiser.zero_grad()
         run.fabric.backward(losses["total"])
         run.fabric.clip_gradients(run.model, run.optimiser, max_norm=config.gradient_clip)

@@ -17,6 +17,7 @@ from rich.table import Table
 logger = logging.getLogger(__name__)
 DRAW_EVERY_S = 20.0
 History = list[dict[str, float]]
+_told = False  # that tensorboard is missing; once per process
 
 
 class RunReport:
@@ -39,6 +40,8 @@ class RunReport:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
+        if self._board is not None:
+            self._board.close()
 
     def start_epoch(self, epoch: int, epochs: int, batches: int) -> None:
         """A new bar for `batches` batches."""
@@ -112,5 +115,9 @@ def _tensorboard(directory: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
+        global _told
+        if not _told:
+            _told = True
+            logger.warning("no TensorBoard logs: pip install 'vision_nodes[train]' brings tensorboard")
         return None
     return SummaryWriter(str(directory))
