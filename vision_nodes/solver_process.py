@@ -81,7 +81,7 @@ class SolverProcess(Generic[Problem, Solution]):
         if isinstance(answer, _Unsolved):
             LOGGER.debug("%s: no solution: %s", self._name, answer)
             return None
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     def close(self) -> None:
         """Stop the process; a later `submit` starts a new one."""

@@ -59,7 +59,7 @@ class BagWriter:
     def close(self) -> None:
         """Write index and footer; a second call does nothing."""
         if not self._stream.closed:
-            self._writer.finish()
+            self._writer.finish()  # type: ignore[no-untyped-call]
             self._stream.close()
 
     def _channel(self, topic: str, msgtype: str) -> int:

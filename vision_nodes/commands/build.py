@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from vision_nodes.engine.loader import build_engine
 
@@ -21,9 +21,10 @@ def run(args: argparse.Namespace) -> int:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for model in args.models:
             task = progress.add_task(model, total=1.0)
-            with build_engine(
-                model,
-                on_build=lambda what, done, t=task: progress.update(t, completed=done, description=what),
-            ) as engine:
+
+            def show(what: str, done: float, task: TaskID = task) -> None:
+                progress.update(task, completed=done, description=what)
+
+            with build_engine(model, on_build=show) as engine:
                 progress.update(task, completed=1.0, description=f"{model}: {engine.precision}")
     return 0

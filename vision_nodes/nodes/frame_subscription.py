@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import qos_profile_sensor_data
@@ -34,7 +35,7 @@ class FrameSubscription:
                 node,
                 msgtype,
                 f"preprocessed/{name}",
-                lambda message, name=name: self._on_message(name, message),
+                partial(self._on_message, name),
                 qos_profile_sensor_data,
             )
             for name, msgtype in self.TOPICS

@@ -33,7 +33,7 @@ def declare_settings(node: Node, settings_type: type[Settings], prefix: str = ""
                 "see ros2 param describe",
             ) from error
         values[field.name] = parameter.value
-    return replace_checked(settings_type(), values)  # type: ignore[no-any-return]
+    return replace_checked(settings_type(), values)
 
 
 def check_update(settings: Any, prefix: str, parameters: list[Parameter]) -> tuple[Any, SetParametersResult]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -63,7 +63,7 @@ class PoseSubscription:
         self._remember(self._poses, stamp, pose_from_ros(message.pose.pose))
         self._try(stamp)
 
-    def _remember(self, waiting: OrderedDict[int, object], stamp: int, value: object) -> None:
+    def _remember(self, waiting: OrderedDict[int, Any], stamp: int, value: Any) -> None:
         waiting[stamp] = value
         while len(waiting) > WAITING_LIMIT:
             waiting.popitem(last=False)

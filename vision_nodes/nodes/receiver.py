@@ -140,7 +140,7 @@ class Receiver:
         with ExitStack() as alive:  # a handle that is held is not destroyed under the wait
             alive.enter_context(context.handle)
             subscriptions = [s for s in callbacks if _held(alive, s.handle)]
-            events = [e for s in subscriptions for e in s.event_handlers if _held(alive, e)]
+            events = [e for s in subscriptions for e in _events(s) if _held(alive, e)]
             wait_set = rclpy_implementation.WaitSet(
                 len(subscriptions), len(guards), 0, 0, 0, len(events), context.handle
             )
@@ -169,6 +169,12 @@ class Receiver:
             callback(message)
         except Exception as error:  # one bad message must not end the reception of all others
             get_logger("receiver").error(f"callback failed: {type(error).__name__}: {error}")
+
+
+def _events(subscription: Subscription) -> list[Any]:
+    """Its QoS events, which rclpy annotates as one although it is a list."""
+    events: Any = subscription.event_handlers
+    return list(events)
 
 
 def _held(alive: ExitStack, handle: Any) -> bool:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ class _Session:
                 writer.write(message)
             pairs: list[tuple[Any, Any, int]] = []
             if message.topic in ("/tf", "/tf_static"):
-                self.graph.preprocess.guarded(lambda m=message: self.buffer.add(reader.deserialize(m)))
+                self.graph.preprocess.guarded(partial(self._add_transforms, reader, message))
             elif message.topic in topics:
                 decoded = self._decode(reader, message)
                 if decoded is None:
@@ -181,10 +182,13 @@ class _Session:
         for topic, msgtype, data in self._results(frame):
             writer.write(BagMessage(topic, msgtype, log_time_ns, data))
 
+    def _add_transforms(self, reader: BagReader, message: BagMessage) -> None:
+        self.buffer.add(reader.deserialize(message))
+
     def _results(self, frame: Frame) -> Iterator[tuple[str, str, bytes]]:
         """Serialized results of one frame: networks side by side, then odometry, then places."""
         jobs = [
-            self._pool.submit(self._catch, lambda node=self._made[task]: node.process_now(frame))
+            self._pool.submit(self._catch, partial(self._made[task].process_now, frame))
             for task in PARALLEL_TASKS
             if task in self._made
         ]

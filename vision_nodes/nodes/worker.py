@@ -16,7 +16,7 @@ class Worker(Generic[Item]):
     node's messages. `handle` must not raise: the node catches and counts.
     """
 
-    def __init__(self, name: str, handle: Callable[[Item], None]) -> None:
+    def __init__(self, name: str, handle: Callable[[Item], object]) -> None:
         self.name = name
         self.dropped = 0
         self._handle = handle

@@ -68,9 +68,9 @@ class Tracker:
         for row, track in track_of.items():
             self._hit(track, detections, row, stamp_ns)
             ids[row] = track.id
-        for row in np.flatnonzero(detections.scores >= self.settings.high_score):
-            if int(row) not in track_of:
-                ids[row] = self._start(detections, int(row), stamp_ns).id
+        for row in np.flatnonzero(detections.scores >= self.settings.high_score).tolist():
+            if row not in track_of:
+                ids[row] = self._start(detections, row, stamp_ns).id
         self._forget(stamp_ns)
         return Detections(detections.boxes_xyxy, detections.scores, detections.class_ids, ids)
 
