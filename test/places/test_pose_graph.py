@@ -161,6 +161,7 @@ def test_units_are_the_least_squares_of_all_that_is_known_about_them() -> None:
     rows += list(np.eye(len(true)) / (UNIT_SIGMA * np.sqrt(len(true))))
     expected = np.linalg.lstsq(np.array(rows), np.array([*values, *np.zeros(len(true))]), rcond=None)[0]
     np.testing.assert_allclose(solve_scales(problem), expected, atol=1e-6)
+    assert expected[0] < 0 < expected[-1]  # the mean unit is the map's
     unknown = replace(problem, closure_scale_sigmas=np.full(2, np.inf))
     assert not solve_scales(unknown).any()
 

@@ -13,7 +13,7 @@ import numpy as np
 from vision_nodes.datatypes import Features
 
 DESCRIPTOR_BYTES = {"sift": 128, "orb": 32}
-_SURPLUS = 3  # features detected for each one kept
+_SURPLUS = 1.5  # features detected for each one kept
 _MIN_SIDE_PX = 32  # ORB's patch; OpenCV raises on images smaller than its pyramid
 _ROOT_SCALE = 255.0  # RootSIFT parts lie in [0, 1]; bytes keep them to 0.4 % and a quarter of the memory
 
@@ -27,9 +27,9 @@ class LocalFeatureExtractor:
         self._scale = scale  # of the image worked on: SIFT doubles it first, most of its time
         # More are detected, then the weak ones of crowded cells go: texture must not win it all.
         if kind == "sift":
-            self._detector = cv2.SIFT_create(nfeatures=_SURPLUS * max_features, contrastThreshold=0.02)
+            self._detector = cv2.SIFT_create(nfeatures=round(_SURPLUS * max_features), contrastThreshold=0.02)
         else:
-            self._detector = cv2.ORB_create(nfeatures=_SURPLUS * max_features, fastThreshold=10)
+            self._detector = cv2.ORB_create(nfeatures=round(_SURPLUS * max_features), fastThreshold=10)
 
     def extract(self, gray: np.ndarray) -> Features:
         """Features of an (H, W) uint8 image; descriptors (N, 128) or (N, 32) uint8. N may be 0."""

@@ -9,6 +9,7 @@ their segment's last correction.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
@@ -92,9 +93,22 @@ class PoseGraph:
         verdict, accepted = self._gate.judge(closure, query)
         matched = self.state.nodes[closure.matched_id]
         if accepted and matched.T_map_cam is not None:
-            T_map_odom = matched.T_map_cam @ closure.T_matched_query @ inverse(query.T_odom_cam)
+            T_map_query = matched.T_map_cam @ self.in_map_unit(closure).T_matched_query
+            T_map_odom = T_map_query @ inverse(query.T_odom_cam)
             self.state.place_segment(query.segment, orthonormalised(T_map_odom))
         return verdict
+
+    def in_map_unit(self, closure: LoopClosure) -> LoopClosure:
+        """The closure with its lengths in the map's unit instead of that of the odometry at its matched end."""
+        node = self.state.nodes.get(closure.matched_id)
+        if node is None or node.log_scale == 0.0:
+            return closure
+        scale = float(np.exp(node.log_scale))
+        T, covariance = closure.T_matched_query.copy(), closure.covariance.copy()
+        T[:3, 3] *= scale
+        covariance[:3, :] *= scale
+        covariance[:, :3] *= scale
+        return replace(closure, T_matched_query=T, covariance=covariance)
 
     def anchor(self, segment: int, T_map_odom: np.ndarray) -> bool:
         """Put a segment whose place is unknown at `T_map_odom` (4, 4), at once; False when it has a place."""

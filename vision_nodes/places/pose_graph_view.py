@@ -30,7 +30,7 @@ class PoseGraphView:
         matched = self._graph.state.nodes.get(closure.matched_id)
         if matched is None or matched.T_map_cam is None:
             return []
-        T_map_query = matched.T_map_cam @ closure.T_matched_query
+        T_map_query = matched.T_map_cam @ self._graph.in_map_unit(closure).T_matched_query
         return view_neighbours(self._graph.state, T_map_query, matched.depth, below_id, count)
 
     def weigh(self, query: Keyframe, closure: LoopClosure) -> Verdict | None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vision_nodes.places.landmarks import bearing
-from vision_nodes.places.rigid import inverse, retract, skew, transform
+from vision_nodes.places.rigid import difference, inverse, retract, skew, transform
 
 _ITERATIONS = 8
 _HUBER_SIGMAS = 1.5
+_STRIPS = 5
 _MIN_EPIPOLAR_PX = 0.5  # no detector localises better than this across viewpoints
 _MIN_REPROJECTION_PX = 0.8
 
@@ -89,6 +90,25 @@ def refine(matches: Matches, T_matched_query: np.ndarray) -> tuple[np.ndarray, n
         residual, _, group = _whitened(matches, T_matched_query, None)
         T_matched_query, H = _minimise(matches, T_matched_query, _spreads(residual, group))
     return T_matched_query, np.linalg.inv(H + 1e-12 * np.trace(H) * np.eye(6))
+
+
+def spread_covariance(matches: Matches, T_matched_query: np.ndarray) -> np.ndarray:
+    """(6, 6) covariance of a refined pose from what parts of the image say, in the matched camera's frame.
+
+    Delete-a-block jackknife (Künsch 1989) over vertical strips: neighbouring matches share the errors of their
+    landmarks and of the calibration, which the residuals of a good fit do not show.
+    """
+    residual, _, group = _whitened(matches, T_matched_query, None)
+    sigmas = _spreads(residual, group)
+    strip = np.argsort(np.argsort(matches.xy_query[:, 0], kind="stable")) * _STRIPS // len(matches)
+    moved = np.stack(
+        [
+            difference(T_matched_query, _minimise(matches.subset(strip != k), T_matched_query, sigmas)[0])
+            for k in range(_STRIPS)
+        ]
+    )
+    deviation = moved - moved.mean(0)
+    return (_STRIPS - 1) / _STRIPS * deviation.T @ deviation
 
 
 def _minimise(

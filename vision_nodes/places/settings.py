@@ -32,13 +32,16 @@ class KeyframeSettings:
 class VerificationSettings:
     """What counts as the same place once geometry has been solved."""
 
-    verified_candidates: int = setting(6, "ranked candidates that are verified", minimum=1)
+    verified_candidates: int = setting(4, "ranked candidates that are verified", minimum=1)
     match_ratio: float = setting(0.9, "Lowe's ratio of descriptor distances", minimum=0.1, maximum=1.0)
     epipolar_px: float = setting(1.5, "inlier threshold for a 640 px wide image", minimum=0.1)
     min_inliers: int = setting(30, "matches that agree with the pose", minimum=6)
     min_inlier_ratio: float = setting(0.2, "inliers / matches", minimum=0.0, maximum=1.0)
     min_coverage: float = setting(
         0.2, "share of a 6 x 6 image grid that holds inliers", minimum=0.0, maximum=1.0
+    )
+    max_sigma_deg: float = setting(
+        0.5, "1-sigma rotation by which parts of the image may disagree about the pose", minimum=0.01
     )
     min_support: float = setting(0.03, "inliers / landmarks in view of the pose", minimum=0.0, maximum=1.0)
 
@@ -56,7 +59,7 @@ class GraphSettings:
         0.2, "1-sigma rotation error after travelling one scene depth, deg", minimum=0.0
     )
     scale_drift: float = setting(
-        0.05,
+        0.03,
         "1-sigma log drift of a monocular odometry's unit on one scene depth of way or one radian of turn",
         minimum=0.0,
     )

@@ -27,6 +27,7 @@ from vision_nodes.places.pose_refinement import (
     epipolar_errors_px,
     refine,
     reprojection_errors_px,
+    spread_covariance,
 )
 from vision_nodes.places.rigid import inverse, transform
 from vision_nodes.places.settings import VerificationSettings
@@ -121,6 +122,7 @@ def confirm(hypothesis: Hypothesis, settings: VerificationSettings) -> Verificat
         if inlier.sum() < settings.min_inliers:
             return Verification(matched.id, inliers=int(inlier.sum()), reason=f"{inlier.sum()} inliers")
         unit = measure_unit(matches.subset(inlier), T_matched_query) or unit
+    covariance = covariance + spread_covariance(in_unit.subset(inlier), T_matched_query)
     result = Verification(
         matched.id,
         T_matched_query,
@@ -137,7 +139,11 @@ def confirm(hypothesis: Hypothesis, settings: VerificationSettings) -> Verificat
         unit.log_scale,
         unit.sigma,
     )
-    return replace(result, reason=_refusal(result, settings))
+    reason = _refusal(result, settings)
+    sigma_deg = float(np.rad2deg(np.sqrt(np.trace(covariance[3:, 3:]))))
+    if not reason and sigma_deg > settings.max_sigma_deg:
+        reason = f"parts of the image disagree by {sigma_deg:.2f} deg about the pose"
+    return replace(result, reason=reason)
 
 
 def _threshold_px(query: Keyframe, settings: VerificationSettings) -> float:
