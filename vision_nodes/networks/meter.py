@@ -90,9 +90,9 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, P, N, dim) -> (B, P, N, dim)."""
         b, p, n, _ = x.shape
-        qkv = self.to_qkv(x).reshape(b, p, n, 3, HEADS, HEAD_CHANNELS).permute(3, 0, 1, 4, 2, 5)
+        qkv = self.to_qkv(x).reshape(b * p, n, 3, HEADS, HEAD_CHANNELS).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])  # scale 8^-0.5
-        return self.to_out(mixed.transpose(2, 3).reshape(b, p, n, -1))
+        return self.to_out(mixed.transpose(1, 2).reshape(b, p, n, -1))
 
 
 class FeedForward(nn.Module):
