@@ -27,10 +27,13 @@ LAYERS = (
 )
 OFFLINE = ("networks", "training", "export")  # need torch; the runtime never imports them
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+OPPONENT = (
+    "commands/plain_torch_node.py"  # what the bench compares with; it is run as a script, never imported
+)
 # Import name -> where it may stand: path prefixes relative to vision_nodes/.
 CONFINED = {
-    "rclpy": ("nodes/", "messages/to_ros"),
-    "torch": tuple(f"{part}/" for part in OFFLINE),
+    "rclpy": ("nodes/", "messages/to_ros", OPPONENT),
+    "torch": (*(f"{part}/" for part in OFFLINE), OPPONENT),
     "lightning_fabric": tuple(f"{part}/" for part in OFFLINE),
     "tensorrt": ("engine/tensorrt.py", "export/"),
     "cv_bridge": ("messages/",),

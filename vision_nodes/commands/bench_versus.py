@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from vision_nodes.evaluation.bench import COMPLETION_TOPICS, ResourceSampler, ev
 from vision_nodes.nodes.container import TASKS
 from vision_nodes.nodes.live import LiveSession, running_container, running_processes
 
+PLAIN_TORCH = "vision_nodes.commands.plain_torch_node"
 SATURATING_HZ = 30.0  # more than any of them can answer: what comes out is what they can do
 
 
@@ -28,30 +30,40 @@ class Contender:
 
     name: str
     what: str
-    composed: bool
+    commands: tuple[tuple[str, ...], ...] = ()  # a process each; none = our container
     parameters: tuple[str, ...] = ()
     shared_memory: bool = True
+    tasks: tuple[str, ...] = TASKS  # whose nodes say on /diagnostics that they are active
 
     def start(self) -> AbstractContextManager[Any]:
         """The running graph; its value is the process, or the list of processes."""
-        if self.composed:
+        if not self.commands:
             return running_container(TASKS, self.parameters)
-        return running_processes(TASKS, self.parameters, shared_memory=self.shared_memory)
+        return running_processes(self.commands, self.parameters, shared_memory=self.shared_memory)
 
 
 def contenders() -> tuple[Contender, ...]:
     """Ours first; the others are compared with it."""
     cores = os.cpu_count() or 1
-    return (
-        Contender("container", "one process, as shipped", True),
+    ours = tuple((f"vision_nodes.nodes.{name}_node",) for name in ("preprocess", *TASKS))
+    found = [
+        Contender("container", "one process, as shipped"),
         Contender(
             "separate_processes",
             f"one process per node, ONNX Runtime with {cores} threads each, default Fast DDS",
-            False,
+            ours,
             ("backend:=onnxruntime", f"threads:={cores}"),
             shared_memory=False,
         ),
-    )
+    ]
+    if find_spec("torch") is not None:
+        plain = tuple((PLAIN_TORCH, task) for task in ("detection", "segmentation", "depth", "place"))
+        odometry = tuple(
+            command for command in ours if "preprocess" in command[0] or "odometry" in command[0]
+        )
+        what = "the same networks in plain torch, a process and a conversion each; our odometry"
+        found.append(Contender("plain_torch", what, plain + odometry, shared_memory=False))
+    return tuple(found)
 
 
 def measure_versus(bag: Path, repeats: int, console: Console) -> dict[str, Any]:

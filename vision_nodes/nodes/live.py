@@ -113,12 +113,12 @@ def running_container(
 
 @contextmanager
 def running_processes(
-    tasks: Sequence[str] = TASKS, parameters: Sequence[str] = (), *, shared_memory: bool = True
+    commands: Sequence[Sequence[str]], parameters: Sequence[str] = (), *, shared_memory: bool = True
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Preprocessing and every task in a process of its own, stopped at the end.
+    """Nodes in processes of their own, stopped at the end.
 
     Args:
-        tasks: what to run.
+        commands: module and its arguments, one per process.
         parameters: ``name:=value`` assignments, given to every node.
         shared_memory: with the shipped Fast DDS profile; False = the middleware's defaults.
     """
@@ -131,12 +131,12 @@ def running_processes(
     arguments = ["--ros-args", *(word for assignment in parameters for word in ("-p", assignment))]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", f"vision_nodes.nodes.{name}_node", *arguments],
+            [sys.executable, "-m", *command, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=environment,
         )
-        for name in ("preprocess", *tasks)
+        for command in commands
     ]
     try:
         yield processes
