@@ -82,7 +82,7 @@ def _zoo() -> Table:
     have = {manifest.name for manifest in list_models()}
     table = Table(title="public models: vision-nodes models pull NAME", title_justify="left")
     for column in ("name", "task", "MB", "licence", "pulled", "description"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "name")
     for entry in read_zoo().values():
         size = sum(part.bytes for part in entry.sources[0].parts) / 1e6
         licence = entry.licence + (f" ({entry.label})" if entry.label else "")
@@ -94,7 +94,7 @@ def _zoo() -> Table:
 def _list() -> Table:
     table = Table(title="models", title_justify="left")
     for column in ("name", "task", "input", "files", "accuracy", "licence"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "name")
     for manifest in list_models():
         width, height = manifest.input.size_wh
         files = "\n".join(f"{p} {f.bytes / 1e6:.1f} MB" for p, f in manifest.files.items())
