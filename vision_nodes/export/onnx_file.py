@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto
@@ -57,3 +58,15 @@ def onnx_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def without_half_casts(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Undo `onnx.store_weights_as_half`: quantizers must see float32 initialisers."""
+    halves = {tensor.name: tensor for tensor in model.graph.initializer}
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in halves]
+    for node in casts:
+        tensor = halves[node.input[0]]
+        value = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(value, node.output[0]))
+        model.graph.node.remove(node)
+    return model

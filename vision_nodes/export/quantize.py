@@ -23,10 +23,13 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from vision_nodes.export.bias_correction import correct_biases, refit_linear
 from vision_nodes.export.calibration import check_calibration
-from vision_nodes.export.onnx import onnx_session, write_onnx
+from vision_nodes.export.onnx_file import onnx_session, without_half_casts, write_onnx
 
 OPERATORS = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
+RANGE_IMAGES, BIAS_IMAGES = 64, 16  # at most so many find the ranges, so many the shifts of channels
+EARLY_LAYERS = 7  # stem and six depthwise convolutions
 logger = logging.getLogger(__name__)
 METHODS = {
     "minmax": (CalibrationMethod.MinMax, {}),
@@ -40,6 +43,7 @@ class Recipe:
 
     method: str = "minmax"
     excluded: tuple[str, ...] = field(default=())
+    corrected: bool = False  # biases and fully connected layers give back what rounding moved
 
 
 class _Images(CalibrationDataReader):
@@ -57,7 +61,7 @@ def quantize(source: Path, target: Path, images: list[np.ndarray], recipe: Recip
     """Write the Q/DQ file of `source` for one recipe.
 
     Args:
-        images: (H, W, 3) uint8 RGB of the input size.
+        images: (H, W, 3) uint8 RGB of the input size; a corrected recipe makes use of hundreds.
 
     Raises:
         ModelError: the calibration set is unusable.
@@ -71,7 +75,7 @@ def quantize(source: Path, target: Path, images: list[np.ndarray], recipe: Recip
         quantize_static(
             plain,
             quantized,
-            _Images(images),
+            _Images(images[:: -(-len(images) // RANGE_IMAGES)]),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=OPERATORS,
             nodes_to_exclude=list(recipe.excluded),
@@ -89,18 +93,9 @@ def quantize(source: Path, target: Path, images: list[np.ndarray], recipe: Recip
             },
         )
         write_onnx(onnx.load(quantized), target)
-
-
-def without_half_casts(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Undo `store_weights_as_half`: the quantizer must see float32 initialisers."""
-    halves = {tensor.name: tensor for tensor in model.graph.initializer}
-    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in halves]
-    for node in casts:
-        tensor = halves[node.input[0]]
-        value = onnx.numpy_helper.to_array(tensor).astype(np.float32)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(value, node.output[0]))
-        model.graph.node.remove(node)
-    return model
+    if recipe.corrected:
+        correct_biases(source, target, images[:: -(-len(images) // BIAS_IMAGES)])
+        refit_linear(source, target, images)
 
 
 def sensitive_layers(source: Path, images: list[np.ndarray], method: str, count: int) -> list[str]:
@@ -159,10 +154,23 @@ def fed_by_concat(source: Path) -> tuple[str, ...]:
     return tuple(n.name for n in model.graph.node if n.op_type in OPERATORS and n.input[0] in concats)
 
 
+def early_depthwise(source: Path) -> tuple[str, ...]:
+    """The first convolution and the depthwise ones after it, `EARLY_LAYERS` in all; () without any depthwise.
+
+    Few weights per channel and no averaging over channels: rounding hurts here most, and they cost little time.
+    """
+    model = onnx.load(source)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    groups = {n.name: next((a.i for a in n.attribute if a.name == "group"), 1) for n in convolutions}
+    depthwise = [name for name, count in groups.items() if count > 1]
+    return (convolutions[0].name, *depthwise[: EARLY_LAYERS - 1]) if depthwise else ()
+
+
 def choose_recipe(
     source: Path, images: list[np.ndarray], score: Callable[[Path], float], floor: float
 ) -> tuple[Recipe, float]:
-    """The first recipe that scores `floor`, else the best: calibration methods, then layers kept in float32.
+    """The first recipe that scores `floor`, else the best: calibration methods, then early depthwise layers in
+    float32 with what rounding moved given back, then the noisiest layers in float32.
 
     Args:
         score: metric of a quantized file in the runtime that will serve it, higher is better.
@@ -181,12 +189,15 @@ def choose_recipe(
             if value > best:
                 best, chosen = value, recipe
 
-        for recipe in recipes if concat else recipes[:2]:
+        early = early_depthwise(source)
+        repaired = [Recipe("minmax", early, corrected=True)] if early else []
+        for recipe in [*(recipes if concat else recipes[:2]), *repaired]:
             if best < floor:
                 attempt(recipe)
         ranked = sensitive_layers(source, images, chosen.method, 16) if best < floor else []
         base = chosen.excluded
         for count in (2, 4, 8, 16):
             if best < floor:
-                attempt(Recipe(chosen.method, tuple(dict.fromkeys((*base, *ranked[:count])))))
+                layers = tuple(dict.fromkeys((*base, *ranked[:count])))
+                attempt(Recipe(chosen.method, layers, chosen.corrected))
     return chosen, best
