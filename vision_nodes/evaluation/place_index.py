@@ -1,8 +1,9 @@
 """The keyframe index at the size of a city: time of an answer, share of right answers, memory.
 
 Random vectors say nothing about an index: descriptors of real places crowd together. Here the model describes rendered
-places, each seen twice (moved, turned, other exposure). Many more places are then made from these: a point between
-two places' descriptors, moved as a revisit moves one. A query is a place of the index moved by another revisit.
+places, each seen twice (moved, turned, other exposure). Many more places are then made from these, points between
+three places' descriptors; each has a few keyframes, moved as a revisit moves one. A query is a keyframe moved by another
+revisit.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from vision_nodes.simulation.world import World
 Describe = Callable[[np.ndarray], np.ndarray]  # (H, W, 3) uint8 RGB -> (D,) float32 unit norm
 RENDER_WH = (224, 160)
 CHUNK = 4096
+PER_PLACE = 4  # keyframes of one place
 FIRST_WORLD = 70_000  # seeds; those below are used elsewhere
 
 
@@ -70,13 +72,15 @@ def moved(pose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def many_places(visits: np.ndarray, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Chunks (<= CHUNK, D) of `count` places between and around those of `visits` (2, N, D)."""
+    """Chunks (<= CHUNK, D) of `count` keyframes of places between those of `visits` (2, N, D)."""
     first, shift = visits[0], visits[1] - visits[0]
     for start in range(0, count, CHUNK):
         size = min(CHUNK, count - start)
-        a, b, c = (rng.integers(0, len(first), size) for _ in range(3))
-        share = rng.uniform(0.5, 1.0, (size, 1)).astype(np.float32)
-        yield unit(share * first[a] + (1 - share) * first[b] + shift[c])
+        mixed = rng.integers(0, len(first), (-(-size // PER_PLACE), 3))
+        shares = rng.dirichlet((1, 1, 1), len(mixed)).astype(np.float32)
+        places = unit((shares[:, :, None] * first[mixed]).sum(axis=1))
+        keyframes = np.repeat(places, PER_PLACE, axis=0)[:size]
+        yield unit(keyframes + shift[rng.integers(0, len(shift), size)])
 
 
 def revisits(places: np.ndarray, visits: np.ndarray, rng: np.random.Generator) -> np.ndarray:

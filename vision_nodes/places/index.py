@@ -13,7 +13,7 @@ import numpy as np
 
 LINKS = 32  # M of HNSW: links per node and level (twice on the ground level)
 EF_CONSTRUCTION = 80
-EF_SEARCH = 96
+EF_SEARCH = 256
 _MIGRATED_PER_ADD = 16  # vectors moved to the graph with each addition, so that no single one stalls
 _SLACK = 4096  # moved vectors the exhaustive part keeps before it is compacted
 
@@ -60,7 +60,7 @@ class DescriptorIndex:
         self._count += count
         self._flat.add(vectors)
         if self._count - self._in_graph > self._flat_limit or self._graph is not None:
-            self._migrate(max(_MIGRATED_PER_ADD, count))
+            self._migrate(max(_MIGRATED_PER_ADD, 2 * count))
 
     def remove(self, keyframe_id: int) -> None:
         """Forget one id. It stays as a stepping stone that is never returned."""
