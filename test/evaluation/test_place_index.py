@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vision_nodes.evaluation.place_index import (
+    PER_PLACE,
     _keep_best,
     many_places,
     measure_index,
@@ -44,7 +45,7 @@ def test_queries_are_nearer_to_their_place_than_to_another(visits: np.ndarray) -
     places = next(many_places(visits, 200, rng))
     again = revisits(places, visits, rng)
     own = (places * again).sum(axis=1)
-    other = (places * np.roll(again, 1, axis=0)).sum(axis=1)
+    other = (places * np.roll(again, PER_PLACE, axis=0)).sum(axis=1)
     assert np.mean(own > other) > 0.9
     np.testing.assert_allclose(np.linalg.norm(again, axis=1), 1, atol=1e-5)
 

@@ -80,7 +80,8 @@ def many_places(visits: np.ndarray, count: int, rng: np.random.Generator) -> Ite
         shares = rng.dirichlet((1, 1, 1), len(mixed)).astype(np.float32)
         places = unit((shares[:, :, None] * first[mixed]).sum(axis=1))
         keyframes = np.repeat(places, PER_PLACE, axis=0)[:size]
-        yield unit(keyframes + shift[rng.integers(0, len(shift), size)])
+        far = rng.uniform(0.3, 1.0, (size, 1)).astype(np.float32)
+        yield unit(keyframes + far * shift[rng.integers(0, len(shift), size)])
 
 
 def revisits(places: np.ndarray, visits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
