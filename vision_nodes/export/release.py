@@ -32,7 +32,8 @@ def release_fp32(
     """Write the FP32 file and its manifest; returns it and the parity with torch on held-out pictures.
 
     Weights go in as float16 behind a Cast where the file would pass the size limit otherwise. A task may
-    offer `class_names` and `manifest_fields()`, a dict of further manifest keys.
+    offer `class_names`, `manifest_task` (where it differs from the config's task) and `manifest_fields()`, a dict of
+    further manifest keys.
 
     Raises:
         ModelError: the file disagrees with torch, or is too large.
@@ -47,7 +48,7 @@ def release_fp32(
     if path.stat().st_size > MAX_BYTES:
         raise ModelError(f"at most {MAX_BYTES} bytes", f"{path.stat().st_size}", "use a smaller network")
     manifest = Manifest(
-        task=config.task,
+        task=getattr(task, "manifest_task", config.task),
         files={"fp32": ModelFile.of(path)},
         input=InputSpec(config.input_wh),
         outputs=output_specs(path),
