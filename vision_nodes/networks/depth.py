@@ -21,6 +21,7 @@ TRUNK_DEPTH = 16
 TAPS = (3, 6, 13, 16)  # strides 4, 8, 16, 32
 MIN_M, MAX_M = 0.1, 80.0
 LOG_TOLERANCE = math.log(1.25)  # confidence = probability of being within 25 %
+SIZE_DROPOUT = 0.1
 UPSCALE = 2  # from stride 4 to the output at half the input
 
 
@@ -81,6 +82,8 @@ class DepthNetwork(nn.Module):
             x = functional.interpolate(descend(x), scale_factor=2.0, mode="bilinear", align_corners=False)
             x = fuse(x + lateral(skip))
         out = functional.pixel_shuffle(self.head(x), UPSCALE)
+        # a size that hangs on few features is lost when int8 rounds them
+        pooled = functional.dropout(pooled, SIZE_DROPOUT, self.training)
         log_depth = out[:, 0] + self.size(pooled)[:, :, None]
         return log_depth, out[:, 1].clamp(-4.0, 2.0) - 1.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from vision_nodes.engine.manifest import DepthSpec
 from vision_nodes.errors import ConfigError
@@ -20,10 +20,11 @@ from vision_nodes.training.paths import find_data
 from vision_nodes.training.task import Batch
 
 DEFAULTS: dict[str, object] = {
-    "rooms": "runs/rooms",
+    "rooms": "runs/rooms",  # a folder or a list of folders
     "worlds": "runs/worlds/views",
-    "dev_rooms": 20,  # files; the last by name are held out
+    "dev_rooms": 20,  # files; the last by name of each folder are held out
     "dev_worlds": 10,
+    "dev_stride": 1,  # every how many held-out views are scored after an epoch
     "pictures": "labelled/coco_val2017_subset/train.json",  # "" = none
     "things_weight": 0.3,
     "gradient_weight": 0.5,
@@ -67,7 +68,8 @@ class DepthTask:
     def val_dataset(self) -> Dataset[Batch]:
         """Rooms and worlds that training never shows."""
         files = [path for kind in ("rooms", "worlds") for path in self.view_files(kind)[1]]
-        return RenderedViews(files, self.config.seed, augmented=False)
+        views = RenderedViews(files, self.config.seed, augmented=False)
+        return Subset(views, range(0, len(views), int(str(self.options["dev_stride"]))))
 
     def collate(self, samples: list[Batch]) -> Batch:
         """Stack; `tensor` (B, 3, H, W) float32 0..255."""
@@ -117,11 +119,15 @@ class DepthTask:
 
     def view_files(self, kind: str) -> tuple[list[Path], list[Path]]:
         """Files for training and for choosing, of `rooms` or `worlds`."""
-        if not self.options[kind]:
-            return [], []
-        files = sorted(Path(str(self.options[kind])).glob("*.npz"))
-        held_out = int(self.options[f"dev_{kind}"])
-        return files[: len(files) - held_out], files[len(files) - held_out :]
+        folders = self.options[kind] or []
+        held_out = int(str(self.options[f"dev_{kind}"]))
+        training: list[Path] = []
+        development: list[Path] = []
+        for folder in [folders] if isinstance(folders, str) else list(folders):
+            files = sorted(Path(folder).glob("*.npz"))
+            training += files[: len(files) - held_out]
+            development += files[len(files) - held_out :]
+        return training, development
 
 
 class EpochConcat(ConcatDataset[Batch]):

@@ -31,7 +31,10 @@ def random_room(rng: np.random.Generator, pictures: list[np.ndarray]) -> Room:
     else:
         size = (rng.uniform(2.6, 8), rng.uniform(3, 10), rng.uniform(2.3, 3.2))
     room = Room(tuple(float(side) for side in size))
-    room.textures = [random_texture(rng, pictures, plain=i == 0) for i in range(TEXTURES)]
+    busy = rng.random() < 0.4  # patterns that say nothing of shape: depth has to be read from outlines
+    photos = 0.7 if busy else 0.22
+    painted = rng.random() < (0.4 if busy else 1.0)  # walls
+    room.textures = [random_texture(rng, pictures, i == 0 and painted, photos) for i in range(TEXTURES)]
     room.repeat_m = rng.uniform(0.5, 2.5, TEXTURES)
     half = tuple(side / 2 for side in room.size)
     room.solids.append(Solid(half, half, 0.0, 0, 1, inside=True))
@@ -132,7 +135,7 @@ def _things_on(
     room: Room, rng: np.random.Generator, wall: int, along: float, length: float, deep: float, z: float
 ) -> None:
     """Small objects on a surface at a wall: screens, boxes, cups, bottles."""
-    for _ in range(rng.integers(0, 5)):
+    for _ in range(rng.integers(0, 9)):
         size = (rng.uniform(0.06, 0.5), rng.uniform(0.05, 0.3), rng.uniform(0.05, 0.45))
         place = along + rng.uniform(-0.45, 0.45) * length
         _against_wall(room, wall, place, rng.uniform(0, max(deep - size[1], 0.01)), z, size, _texture(rng))

@@ -10,9 +10,13 @@ LEVELS = 5  # each half the side of the one before
 Mipmap = list[np.ndarray]
 
 
-def random_texture(rng: np.random.Generator, pictures: list[np.ndarray], plain: bool = False) -> Mipmap:
-    """Mip levels, (128, 128, 3) float32 0..1 first. `plain` surfaces (walls) are mostly paint."""
-    kind = rng.choice(5, p=(0.75, 0.06, 0.10, 0.03, 0.06) if plain else (0.40, 0.17, 0.13, 0.08, 0.22))
+def random_texture(
+    rng: np.random.Generator, pictures: list[np.ndarray], plain: bool = False, photos: float = 0.22
+) -> Mipmap:
+    """Mip levels, (128, 128, 3) float32 0..1 first. `plain` surfaces (walls) are mostly paint; of the others
+    a share of `photos` shows pieces of photographs."""
+    made = np.array((0.51, 0.22, 0.17, 0.10)) * (1 - photos)
+    kind = rng.choice(5, p=(0.75, 0.06, 0.10, 0.03, 0.06) if plain else (*made, photos))
     base = _colour(rng)
     if kind == 0:
         texture = base * (1 + rng.uniform(0, 0.05) * _noise(rng, 8)[..., None])
