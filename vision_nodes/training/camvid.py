@@ -23,7 +23,7 @@ from vision_nodes.training.task import Batch
 from vision_nodes.training.weather import weather
 
 CAMVID_CLASSES = (
-    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
+    "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 UNLABELLED = 255
 RARE = (2, 6, 7, 9, 10)  # pole, sign, fence, pedestrian, bicyclist

@@ -79,7 +79,7 @@ class StreetPictures(Dataset[Batch]):
         camvid = self.lookup[labels]
         camvid[confidence < MIN_CONFIDENCE] = UNLABELLED
         self._forget_riders(camvid, index)
-        for value, name in zip(ids, ("pole", "sign")):
+        for value, name in zip(ids, ("pole", "sign_symbol")):
             camvid[labels == value] = CAMVID_CLASSES.index(name)
         crop = tuple(self.config.options["crop_wh"])
         matrix = random_geometry(rng, image.shape[1::-1], crop, GeometryRange(zoom=ZOOM))
