@@ -24,6 +24,7 @@ VERBS = {
         "score bags, results bags and labelled sets; report, gates, comparison",
     ),
     "bag": ("vision_nodes.commands.bag", "make and inspect bags"),
+    "map": ("vision_nodes.commands.map", "build a place map from posed pictures, localise pictures in it"),
     "bench": ("vision_nodes.commands.bench", "measure rate, latency, CPU and memory of the graph"),
     "models": ("vision_nodes.commands.models", "list, describe and check models"),
     "import": ("vision_nodes.export.import_cli", "wrap your own ONNX file so that every node runs it"),

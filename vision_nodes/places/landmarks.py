@@ -56,7 +56,7 @@ class LandmarkBuilder:
                 self._solve(entry)
             self._recent.append(new)
         elif metric:
-            _fill_from_depth(new, 1.0)
+            fill_from_depth(keyframe, sampled_depth)
 
     def _solve(self, entry: _Recent) -> None:
         keyframe = entry.keyframe
@@ -67,7 +67,7 @@ class LandmarkBuilder:
             known = np.isfinite(self._depth_scale)
             self._depth_scale = 0.8 * self._depth_scale + 0.2 * ratio if known else ratio
         if np.isfinite(self._depth_scale):
-            _fill_from_depth(entry, self._depth_scale)
+            fill_from_depth(keyframe, entry.sampled_depth, self._depth_scale)
 
 
 def _observe(old: _Recent, new: _Recent) -> None:
@@ -82,12 +82,12 @@ def _observe(old: _Recent, new: _Recent) -> None:
     new.observations.append((pairs[:, 1], a.keypoints_xy[pairs[:, 0]], inverse(T_a_b)))
 
 
-def _fill_from_depth(entry: _Recent, scale: float) -> None:
-    keyframe = entry.keyframe
+def fill_from_depth(keyframe: Keyframe, sampled_depth: np.ndarray, scale: float = 1.0) -> None:
+    """Give features without a landmark one from (N,) depth along the optical axis, NaN unknown, times `scale`."""
     assert keyframe.K is not None
-    use = ~keyframe.has_landmark & np.isfinite(entry.sampled_depth)
+    use = ~keyframe.has_landmark & np.isfinite(sampled_depth)
     rays = bearing(keyframe.K, keyframe.keypoints_xy[use])
-    keyframe.landmarks_cam[use] = rays * (scale * entry.sampled_depth[use, None])
+    keyframe.landmarks_cam[use] = rays * (scale * sampled_depth[use, None])
 
 
 def bearing(K: np.ndarray, xy: np.ndarray) -> np.ndarray:

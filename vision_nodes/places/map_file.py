@@ -128,6 +128,16 @@ def load_place_map(path: str | Path, settings: PlaceSettings) -> PlaceMap:
     return PlaceMap(header["descriptor_model"], keyframes, state)
 
 
+def read_map_header(path: str | Path) -> dict:  # type: ignore[type-arg]
+    """Descriptor model and the arrays' shapes of a map, without reading them. Raises MapError as loading does."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return _read_header(file, path)
+    except OSError as error:
+        raise MapError(f"a readable map file {path}", str(error), "check the path") from error
+
+
 def _read_header(file, path: Path) -> dict:  # type: ignore[no-untyped-def, type-arg]
     prefix = file.read(_PREFIX.size)
     if len(prefix) < _PREFIX.size or prefix[:8] != MAGIC:
