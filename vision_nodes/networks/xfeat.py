@@ -58,13 +58,23 @@ class XFeat(nn.Module):
         gray = tensor.mean(dim=1, keepdim=True) / 255.0
         centred = gray - gray.mean(dim=(2, 3), keepdim=True)
         gray = centred / torch.sqrt((centred * centred).mean(dim=(2, 3), keepdim=True) + 1e-5)
-        x2 = self.block2(self.block1(gray) + self.skip1(gray))
-        x3 = self.block3(x2)
+        features, reliability = self.descriptors(gray)
+        return features, self.keypoint_head(functional.pixel_unshuffle(gray, CELL)), reliability
+
+    def descriptors(self, gray: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 1, H, W) normalised grey -> descriptor map and reliability as `forward` returns them."""
+        return self.fuse(*self.pyramid(gray))
+
+    def pyramid(self, gray: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, 1, H, W) -> 64 channels at stride 8, 64 at stride 16, 128 at stride 32."""
+        x3 = self.block3(self.block2(self.block1(gray) + self.skip1(gray)))
         x4 = self.block4(x3)
-        x5 = self.block5(x4)
-        features = self.block_fusion(x3 + _enlarge(x4, 2) + _enlarge(x5, 4))
-        logits = self.keypoint_head(functional.pixel_unshuffle(gray, CELL))
-        return features, logits, torch.sigmoid(self.heatmap_head(features))
+        return x3, x4, self.block5[:3](x4)
+
+    def fuse(self, x3: torch.Tensor, x4: torch.Tensor, x5: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The pyramid -> descriptor map and reliability."""
+        features = self.block_fusion(x3 + _enlarge(x4, 2) + _enlarge(self.block5[3](x5), 4))
+        return features, torch.sigmoid(self.heatmap_head(features))
 
 
 def _enlarge(x: torch.Tensor, factor: int) -> torch.Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from vision_nodes.camera.resize_map import Fit, ResizeMap
-from vision_nodes.datatypes import DepthMap, Detections, Segmentation
+from vision_nodes.datatypes import DepthMap, Detections, Features, Segmentation
 from vision_nodes.engine.base import Engine
 from vision_nodes.preprocess.frame import Frame
 from vision_nodes.tasks.depth import DepthDecoder
 from vision_nodes.tasks.descriptor import DescriptorDecoder
 from vision_nodes.tasks.detection import DetectionDecoder
+from vision_nodes.tasks.features import FeatureDecoder
 from vision_nodes.tasks.segmentation import SegmentationDecoder
 
 
@@ -76,6 +77,19 @@ class DescriptorExtractor:
         """(D,) float32."""
         outputs, _ = infer(self._engine, frame)
         return self._decoder.decode(outputs)
+
+
+class FeatureExtractor:
+    """Frame -> local features in the frame's pixels."""
+
+    def __init__(self, engine: Engine, min_score: float = 0.0) -> None:
+        self._engine = engine
+        self._decoder = FeatureDecoder(min_score)
+
+    def extract(self, frame: Frame) -> Features:
+        """Features, best first; at most as many as the model gives."""
+        outputs, to_network = infer(self._engine, frame)
+        return self._decoder.decode(outputs, to_network)
 
 
 def clip_boxes(boxes_xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
