@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from textured_scene import texture
 
-from vision_nodes.odometry.klt import KltTracker, Tracks, follow, global_shift, spread_corners
+from vision_nodes.odometry.corners import spread_corners
+from vision_nodes.odometry.klt import KltTracker, Tracks, follow, global_shift
 from vision_nodes.odometry.settings import OdometrySettings
 
 SETTINGS = OdometrySettings()

@@ -93,13 +93,13 @@ def test_covariance_grows_along_the_way_and_shrinks_at_a_revisit():
         )
         fresh = ids[local_map.rows(ids) < 0]
         local_map.add_landmarks(fresh, np.zeros((len(fresh), 3)))
-        keyframe.covariance = keyframe_covariance(local_map, keyframe, noise)
+        keyframe.covariance = keyframe_covariance(local_map, keyframe, noise, 5.0)
     traces = [np.trace(k.covariance[:3, :3]) for k in local_map.keyframes.values()]
     assert traces[0] == 0 and (np.diff(traces) > 0).all()
     back = local_map.add_keyframe(
         99, make_pose(np.eye(3), [0.2, 0, 0]), np.arange(40), np.zeros((40, 2), np.float32), BLANK
     )
-    back.covariance = keyframe_covariance(local_map, back, noise)
+    back.covariance = keyframe_covariance(local_map, back, noise, 5.0)
     assert np.trace(back.covariance[:3, :3]) < traces[2]
 
 

@@ -53,11 +53,22 @@ def test_weights_are_the_inverse_of_pixel_and_depth_noise():
     _, seen = scene(20)
     rays = 0.3 * seen.points
     T = exp_se3(np.array([0.3, 0.1, 0, 0, 0, 0]))
-    _, _, weights, _ = whitened(T, Correspondences(seen.points, rays, seen.xy), K, 0.7)
+    moved = Correspondences(seen.points, rays, seen.xy + 1.0)
+    residuals, J, chi2 = whitened(T, moved, K, 0.7)
     step = 1e-6
     v = (project(K, transform(T, seen.points + step * rays)) - project(K, transform(T, seen.points))) / step
     covariance = 0.49 * np.eye(2) + v[:, :, None] * v[:, None, :]
-    assert np.allclose(weights @ covariance, np.eye(2), atol=1e-3)
+    weights = np.linalg.inv(covariance)
+    plain = project(K, transform(T, seen.points)) - moved.xy
+    assert np.allclose(chi2, np.einsum("ni,nij,nj->n", plain, weights, plain), rtol=1e-3)
+    assert np.allclose((residuals**2).sum(1), chi2)
+    exact, _, _ = whitened(T, Correspondences(seen.points, 0 * rays, moved.xy), K, 0.7)
+    _, J_plain, _ = whitened(T, Correspondences(seen.points, 0 * rays, moved.xy), K, 1.0)
+    assert np.allclose(exact, plain / 0.7)
+    information = np.swapaxes(J_plain, 1, 2) @ weights @ J_plain
+    assert np.allclose(
+        np.swapaxes(J, 1, 2) @ J, information, rtol=1e-3, atol=1e-3 * np.abs(information).max()
+    )
 
 
 def test_points_behind_the_camera_are_outliers():

@@ -18,6 +18,7 @@ from vision_nodes.config import replace_checked
 from vision_nodes.datatypes import DepthMap
 from vision_nodes.engine.loader import open_engine
 from vision_nodes.errors import ConfigError
+from vision_nodes.evaluation.odometry_baseline import baseline_figures
 from vision_nodes.evaluation.odometry_inputs import OdometryInput, load_input
 from vision_nodes.evaluation.odometry_run import DepthSource, figures_of_run, run_odometry
 from vision_nodes.odometry.settings import OdometrySettings
@@ -25,6 +26,7 @@ from vision_nodes.preprocess.frame import Frame
 from vision_nodes.tasks.runners import DepthEstimator
 
 SHOWN = {
+    "baseline_ate_sim3_m": ("OpenCV ATE m", 1, ".3f"),
     "tracked_fraction": ("tracked %", 100, ".1f"),
     "ate_sim3_m": ("ATE Sim3 m", 1, ".3f"),
     "ate_sim3_percent": ("% of path", 1, ".2f"),
@@ -43,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=1, help="runs per input; all but the first add noise")
     parser.add_argument("--frames", type=int, help="use the first frames only")
     parser.add_argument("--depth", choices=("none", "sensor", "network"), default="none", help="scale from")
+    parser.add_argument(
+        "--baseline", action="store_true", help="also plain OpenCV, with true step lengths given"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="odometry setting")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "vision_nodes_drives")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all runs")
@@ -61,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             noisy = source.noisy(seed)
             answer = run_odometry(noisy, settings, depth, sensor=args.depth == "sensor")
             runs.append(figures_of_run(noisy, answer))
+            if args.baseline:
+                runs[-1] |= baseline_figures(noisy)
         rows[source.name] = runs
     Console(width=180).print(_table(rows, args.runs))
     if args.json:
@@ -102,11 +109,12 @@ def _table(rows: dict[str, list[dict[str, Any]]], runs: int) -> Table:
     spread = f", median of {runs} runs (least to most)" if runs > 1 else ""
     table = Table(title=f"odometry{spread}", title_justify="left")
     table.add_column("input")
-    for heading, _, _ in SHOWN.values():
+    shown = {k: v for k, v in SHOWN.items() if any(k in r for runs in rows.values() for r in runs)}
+    for heading, _, _ in shown.values():
         table.add_column(heading, justify="right")
     for name, results in rows.items():
         cells = []
-        for key, (_, factor, style) in SHOWN.items():
+        for key, (_, factor, style) in shown.items():
             values = [factor * r[key] for r in results if r.get(key) is not None]
             text = format(np.median(values), style) if values else "-"
             if len(values) > 1:

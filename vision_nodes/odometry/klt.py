@@ -1,6 +1,6 @@
-"""Front end: corners spread over the image, followed from frame to frame by pyramidal Lucas-Kanade.
+"""Front end: points followed from frame to frame by pyramidal Lucas-Kanade, at any exposure.
 
-Shi & Tomasi 1994 (corners), Bouguet 2001 (pyramidal LK), Kalal et al. 2010 (forward-backward check).
+Bouguet 2001 (pyramidal LK), Kalal et al. 2010 (forward-backward check).
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
+from vision_nodes.odometry.corners import spread_corners
 from vision_nodes.odometry.settings import OdometrySettings
 
-CELL_PX = 16  # one corner per cell at most
 # Shares of tracks followed below which exposure, and then a turn of the camera, is held responsible.
 EXPOSURE_BELOW, SHIFT_BELOW = 0.7, 0.4
 GAIN_TOLERANCE = 0.05  # change of exposure that Lucas-Kanade takes without help
-MIN_CORNER = 1.5e-4  # smallest structure-tensor eigenvalue: that of noise of 2 grey levels stays below it
-RELATIVE_CORNER = 0.005  # of the strongest corner in the image
 LK_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.02)
 
 
@@ -107,6 +105,19 @@ class KltTracker:
         self.tracks = Tracks.empty()
         self._image = None
 
+    def restart_at(self, image: np.ndarray) -> None:
+        """Start over without tracks from `image` (H, W) uint8."""
+        self.tracks, self._image = Tracks.empty(), image
+
+    @property
+    def state(self) -> tuple[Tracks, np.ndarray | None]:
+        """Tracks and the image they are in, to come back to."""
+        return self.tracks, self._image
+
+    @state.setter
+    def state(self, state: tuple[Tracks, np.ndarray | None]) -> None:
+        self.tracks, self._image = state
+
     def follow_into(self, image: np.ndarray, predicted_xy: np.ndarray) -> np.ndarray:
         """Move the tracks into `image` and drop those that fail.
 
@@ -165,56 +176,6 @@ class KltTracker:
         self._next_id += len(xy)
         self.add(Tracks(ids, xy, np.full(len(xy), -1, np.int64), xy.copy()))
         return len(xy)
-
-
-def spread_corners(image: np.ndarray, occupied_xy: np.ndarray, wanted: int) -> np.ndarray:
-    """Strongest corner of each free cell, cells of the emptier image regions first.
-
-    Args:
-        image: (H, W) uint8.
-        occupied_xy: (M, 2) px already tracked; their surroundings stay free.
-        wanted: upper bound of the answer.
-
-    Returns:
-        (N, 2) float32 px, N <= wanted.
-    """
-    border = 8
-    response = cv2.cornerMinEigenVal(image, 5)
-    rows, columns = (image.shape[0] - 2 * border) // CELL_PX, (image.shape[1] - 2 * border) // CELL_PX
-    if rows < 1 or columns < 1:
-        return np.zeros((0, 2), np.float32)
-    for x, y in np.round(occupied_xy).astype(int):
-        response[max(y - 10, 0) : y + 11, max(x - 10, 0) : x + 11] = 0
-    inner = response[border : border + rows * CELL_PX, border : border + columns * CELL_PX]
-    cells = inner.reshape(rows, CELL_PX, columns, CELL_PX).swapaxes(1, 2).reshape(rows * columns, -1)
-    best = cells.argmax(axis=1)
-    strength = cells[np.arange(len(cells)), best]
-    y, x = np.divmod(np.arange(len(cells)), columns)
-    xy = np.stack([x * CELL_PX + best % CELL_PX, y * CELL_PX + best // CELL_PX], 1) + border
-    strong = strength > max(MIN_CORNER, RELATIVE_CORNER * float(strength.max()))
-    xy, strength = xy[strong].astype(np.float32), strength[strong]
-    order = _spread_order(xy, strength, occupied_xy, image.shape)
-    return xy[order[:wanted]]
-
-
-def _spread_order(
-    xy: np.ndarray, strength: np.ndarray, occupied_xy: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray:
-    """Indices so that every one of 8x6 buckets is served in turn, the emptiest first."""
-    buckets_wh = np.array([8, 6])
-    size = np.array([shape[1], shape[0]])
-
-    def bucket(points: np.ndarray) -> np.ndarray:
-        index = np.minimum((points / size * buckets_wh).astype(int), buckets_wh - 1)
-        return index[:, 1] * 8 + index[:, 0]
-
-    filled = np.bincount(bucket(occupied_xy), minlength=48)
-    own = bucket(xy)
-    by_strength = np.lexsort((-strength, own))
-    first = np.searchsorted(own[by_strength], np.arange(48))
-    rank = np.empty(len(xy), int)
-    rank[by_strength] = np.arange(len(xy)) - first[own[by_strength]]
-    return np.lexsort((-strength, rank + filled[own]))
 
 
 def as_bright_as(image: np.ndarray, other: np.ndarray) -> np.ndarray:

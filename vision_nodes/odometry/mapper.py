@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from vision_nodes.camera.model import CameraModel
@@ -17,11 +15,11 @@ from vision_nodes.odometry.initialisation import TwoView
 from vision_nodes.odometry.klt import Tracks
 from vision_nodes.odometry.local_map import Keyframe, Window
 from vision_nodes.odometry.mapping import (
+    find_again,
     landmarks_from_depth,
-    remove_drift,
-    reobserve,
     triangulate_tracks,
 )
+from vision_nodes.odometry.start import Image
 from vision_nodes.odometry.tracking import PoseEstimate
 from vision_nodes.solver_process import SolverProcess
 
@@ -32,14 +30,6 @@ SOLVE_TIMEOUT_S = (
 MIN_FILL = 0.6  # share of `max_tracks` below which new corners are needed
 
 
-@dataclass(frozen=True)
-class Image:
-    """A grey image and its time."""
-
-    stamp_ns: int
-    gray: np.ndarray  # (H, W) uint8
-
-
 class Mapper:
     """Adds to the map of a `FrameTracker`."""
 
@@ -48,6 +38,8 @@ class Mapper:
         self._worker = SolverProcess(solve_window, "bundle adjustment", SOLVE_TIMEOUT_S)
         self.focal = FocalCheck()
         self._window: Window | None = None
+        self._unfinished: tuple[Image, PoseEstimate, float] | None = None  # with the map's unit then
+        self._due = False  # a keyframe has not been optimised yet
         self._landmarks_at_keyframe = 0
         # Median depth the next two-view map is given: after a loss the old map's is the best guess of its unit.
         self.unit_depth: float | None = None
@@ -112,20 +104,45 @@ class Mapper:
         return True
 
     def add_keyframe(self, image: Image, pose: PoseEstimate) -> PoseEstimate:
-        """Make the latest image a keyframe; its pose is estimated again with what it contributes."""
+        """Make the latest image a keyframe; its pose is estimated again with what it contributes.
+
+        The other half of the work, `finish_keyframe`, has time until the next image.
+        """
         tracker = self.tracker
         klt, T_odom_cam = tracker.klt, invert(pose.T_cam_odom)
-        remove_drift(tracker.map, klt.tracks, image.gray, T_odom_cam, tracker.K)
-        klt.add(reobserve(tracker.map, klt.tracks, image.gray, T_odom_cam, tracker.K))
+        klt.add(find_again(tracker.map, klt.tracks, image.gray, T_odom_cam, tracker.K))
         pose = tracker.estimate(pose.T_cam_odom) or pose
-        T_odom_cam = orthonormalise(invert(pose.T_cam_odom))
-        triangulate_tracks(tracker.map, klt.tracks, T_odom_cam, tracker.K, tracker.settings)
-        klt.detect(image.gray)
-        keyframe = self.store(image, klt.tracks, T_odom_cam)
-        keyframe.covariance = keyframe_covariance(tracker.map, keyframe, pose.covariance)
-        tracker.map.cull()
-        self.optimise()
+        triangulate_tracks(
+            tracker.map, klt.tracks, orthonormalise(invert(pose.T_cam_odom)), tracker.K, tracker.settings
+        )
+        self._unfinished = (image, pose, tracker.map.unit)
         return pose
+
+    @property
+    def unfinished(self) -> bool:
+        """The latest keyframe is not in the map yet."""
+        return self._unfinished is not None
+
+    def forget_unfinished(self) -> None:
+        """The map it belongs to is gone."""
+        self._unfinished = None
+
+    def finish_keyframe(self, T_odom_cam: np.ndarray) -> None:
+        """Add corners to the latest keyframe and put it into the map.
+
+        Args:
+            T_odom_cam: (4, 4) its pose, as it was published.
+        """
+        if self._unfinished is None:
+            return
+        (image, pose, unit), self._unfinished = self._unfinished, None
+        tracker = self.tracker
+        tracker.klt.detect(image.gray)
+        keyframe = self.store(image, tracker.klt.tracks, T_odom_cam)
+        covariance = pose.covariance_in_unit(tracker.map.unit / unit)
+        keyframe.covariance = keyframe_covariance(tracker.map, keyframe, covariance, tracker.typical_depth)
+        tracker.map.cull()
+        self._due = True
 
     def store(self, image: Image, tracks: Tracks, T_odom_cam: np.ndarray) -> Keyframe:
         """Put the latest image with all its tracks into the map."""
@@ -140,9 +157,10 @@ class Mapper:
         return keyframe
 
     def optimise(self) -> None:
-        """Send the window to the worker unless it is busy; the next keyframe's window covers this one."""
-        if not self.tracker.settings.bundle_adjustment or self._worker.busy:
+        """Send the newest keyframe's window to the worker; while it is busy, the window stays due."""
+        if not self._due or not self.tracker.settings.bundle_adjustment or self._worker.busy:
             return
+        self._due = False
         window = self.tracker.map.window(self.tracker.K)
         if window is not None and self._worker.submit(window.problem):
             self._window = window

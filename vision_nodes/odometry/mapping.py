@@ -19,6 +19,7 @@ DRIFT_PX = 1.5  # a larger difference is another point, not drift
 MAX_DEPTH_STEP = 0.05  # of the depth, across 3x3 px: more is an edge
 MAX_REOBSERVED = 250  # bounds the cost
 MIN_VIEW_COSINE = 0.9  # a patch looks the same within about 25 degrees
+MIN_DISTANCE_RATIO = 0.7  # between the distances it is seen from
 MIN_CORRELATION = 0.8
 
 
@@ -47,41 +48,38 @@ def triangulate_tracks(
     return int(good.sum())
 
 
-def reobserve(
+def find_again(
     local_map: LocalMap, tracks: Tracks, image: np.ndarray, T_odom_cam: np.ndarray, K: np.ndarray
 ) -> Tracks:
-    """Find landmarks that should be in view but are not tracked, from the patch of an older keyframe.
+    """Compare a new keyframe with the patches of older ones, for what is tracked and for what should be in view.
 
-    This ties a revisited place to its old landmarks and stops drift there.
+    Tracks are moved onto the patch of the keyframe that saw them first: this takes out the drift that following
+    from frame to frame adds up. Landmarks that are not tracked are looked for: this ties a revisited place to its
+    old landmarks.
 
     Args:
+        tracks: moved in place.
         image: (H, W) uint8, the new keyframe.
 
     Returns:
         New tracks with the landmarks' old ids.
     """
+    followed = np.flatnonzero(np.isin(tracks.keyframe_ids, list(local_map.keyframes)))
     rows, projected = _expected(local_map, tracks, image.shape, T_odom_cam, K)
     source, source_xy = _best_views(local_map, rows, T_odom_cam[:3, 3])
     seen = np.flatnonzero(source >= 0)
     if len(seen) > MAX_REOBSERVED:  # evenly over all of them, not only the oldest
         seen = seen[np.linspace(0, len(seen) - 1, MAX_REOBSERVED).astype(int)]
     found = Tracks(local_map.ids[rows[seen]], projected[seen], source[seen], source_xy[seen])
-    xy, correlation = align(local_map, found, image, T_odom_cam, K)
-    good = (correlation > MIN_CORRELATION) & (np.linalg.norm(xy - found.xy, axis=1) < REOBSERVE_PX)
-    found.xy = xy
-    return found.select(good)
-
-
-def remove_drift(
-    local_map: LocalMap, tracks: Tracks, image: np.ndarray, T_odom_cam: np.ndarray, K: np.ndarray
-) -> int:
-    """Align the tracks in `image` with the keyframes that saw them first; returns how many moved."""
-    chosen = np.flatnonzero(np.isin(tracks.keyframe_ids, list(local_map.keyframes)))
-    xy, correlation = align(local_map, tracks.select(chosen), image, T_odom_cam, K)
-    moved = np.linalg.norm(xy - tracks.xy[chosen], axis=1)
-    good = (correlation > MIN_CORRELATION) & (moved < DRIFT_PX)
-    tracks.xy[chosen[good]] = xy[good]
-    return int(good.sum())
+    wanted = tracks.select(followed).extend(found)
+    xy, correlation = align(local_map, wanted, image, T_odom_cam, K)
+    moved = np.linalg.norm(xy - wanted.xy, axis=1)
+    good = correlation > MIN_CORRELATION
+    count = len(followed)
+    steady = good[:count] & (moved[:count] < DRIFT_PX)
+    tracks.xy[followed[steady]] = xy[:count][steady]
+    found.xy = xy[count:]
+    return found.select(good[count:] & (moved[count:] < REOBSERVE_PX))
 
 
 def align(
@@ -92,20 +90,21 @@ def align(
     Returns:
         (N, 2) px and (N,) correlation.
     """
-    n = len(tracks)
-    patches, centres = np.zeros((n, TILE, TILE), np.uint8), np.zeros((n, 2), np.float32)
-    T_cam_ref, depth = np.tile(np.eye(4), (n, 1, 1)), np.ones(n)
-    rows = local_map.rows(tracks.ids)
-    for keyframe_id in np.unique(tracks.keyframe_ids):
-        mine = np.flatnonzero(tracks.keyframe_ids == keyframe_id)
-        keyframe = local_map.keyframes[int(keyframe_id)]
+    if len(tracks) == 0:
+        return np.zeros((0, 2), np.float32), np.zeros(0)
+    patches, centres = np.empty((len(tracks), TILE, TILE), np.uint8), np.empty((len(tracks), 2), np.float32)
+    used, owner = np.unique(tracks.keyframe_ids, return_inverse=True)
+    keyframes = [local_map.keyframes[int(k)] for k in used]
+    for index, keyframe in enumerate(keyframes):
+        mine = np.flatnonzero(owner == index)
         patches[mine], centres[mine] = cut_patches(keyframe.image, tracks.keyframe_xy[mine])
-        T_cam_ref[mine] = invert(T_odom_cam) @ keyframe.T_odom_cam
-        z = transform(invert(keyframe.T_odom_cam), local_map.points[rows[mine]])[:, 2]
-        known = (rows[mine] >= 0) & (z > 0)
-        typical = float(np.median(z[known])) if known.any() else 1.0
-        depth[mine] = np.where(known, z, typical)
-    affine = patch_affine(T_cam_ref, tracks.keyframe_xy, depth, K)
+    poses = np.stack([k.T_odom_cam for k in keyframes])
+    rows = local_map.rows(tracks.ids)
+    behind = -np.einsum("kij,ki->kj", poses[:, :3, :3], poses[:, :3, 3])[:, 2]
+    z = np.einsum("ni,ni->n", local_map.points[rows], poses[owner, :3, 2]) + behind[owner]
+    known = (rows >= 0) & (z > 0)
+    depth = np.where(known, z, float(np.median(z[known])) if known.any() else 1.0)
+    affine = patch_affine((invert(T_odom_cam) @ poses)[owner], tracks.keyframe_xy, depth, K)
     return match_patches(image, PatchQuery(patches, centres, affine, tracks.xy.astype(np.float64)))
 
 
@@ -124,24 +123,26 @@ def _expected(
 
 def _best_views(local_map: LocalMap, rows: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each landmark the keyframe that saw it from the most similar place, -1 = none close enough."""
-    best = np.full(len(rows), -1, np.int64)
-    best_xy = np.zeros((len(rows), 2), np.float32)
-    score = np.full(len(rows), MIN_VIEW_COSINE)
+    best, best_xy = np.full(len(rows), -1, np.int64), np.zeros((len(rows), 2), np.float32)
+    owners, seen, xy = local_map.observations()
+    place = np.full(len(local_map.ids), -1)
+    place[rows] = np.arange(len(rows))
+    wanted = place[seen] >= 0
+    owners, at, xy = owners[wanted], place[seen[wanted]], xy[wanted]
+    if len(at) == 0:
+        return best, best_xy
+    used, owner = np.unique(owners, return_inverse=True)
+    cameras = np.array([local_map.keyframes[int(k)].T_odom_cam[:3, 3] for k in used])
     points = local_map.points[rows]
-    to_camera = centre - points
-    distance = np.linalg.norm(to_camera, axis=1)
-    for keyframe in local_map.keyframes.values():
-        at = np.searchsorted(keyframe.ids, local_map.ids[rows])
-        at = np.minimum(at, len(keyframe.ids) - 1)
-        if len(keyframe.ids) == 0:
-            continue
-        view = keyframe.T_odom_cam[:3, 3] - points
-        view_distance = np.linalg.norm(view, axis=1)
-        cosine = (view * to_camera).sum(1) / np.maximum(view_distance * distance, 1e-12)
-        ratio = np.minimum(view_distance, distance) / np.maximum(np.maximum(view_distance, distance), 1e-12)
-        similar = np.where(ratio > 0.7, cosine, 0.0)
-        better = (keyframe.ids[at] == local_map.ids[rows]) & (similar > score)
-        best[better], best_xy[better], score[better] = keyframe.id, keyframe.xy[at[better]], similar[better]
+    view, here = cameras[owner] - points[at], (centre - points)[at]
+    far, near = np.linalg.norm(view, axis=1), np.linalg.norm(here, axis=1)
+    cosine = (view * here).sum(1) / np.maximum(far * near, 1e-12)
+    similar = np.minimum(far, near) / np.maximum(np.maximum(far, near), 1e-12) > MIN_DISTANCE_RATIO
+    usable = np.flatnonzero(similar & (cosine > MIN_VIEW_COSINE))
+    order = usable[
+        np.lexsort((-owners[usable], cosine[usable], at[usable]))
+    ]  # the last of each landmark wins
+    best[at[order]], best_xy[at[order]] = owners[order], xy[order]
     return best, best_xy
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from vision_nodes.odometry.geometry import bearings, project
+from vision_nodes.odometry.klt import as_bright_as
 
 TILE = 36  # px, side of a patch in the mosaic: window plus search on both sides
 WINDOW = 15
@@ -42,17 +43,17 @@ def cut_patches(image: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Tiles of an image around points.
 
     Args:
-        image: (H, W) uint8.
+        image: (H, W) uint8, at least a tile large.
         xy: (N, 2) px inside the image.
 
     Returns:
-        (N, TILE, TILE) uint8, edge pixels repeated outside, and (N, 2) float32: where the point lies in its tile.
+        (N, TILE, TILE) uint8 inside the image, and (N, 2) float32: where the point lies in its tile, which is
+        not the middle near the image's edge.
     """
-    corner = np.round(xy).astype(int) - CENTRE
-    offsets = np.arange(TILE)
-    rows = np.clip(corner[:, 1, None] + offsets, 0, image.shape[0] - 1)
-    columns = np.clip(corner[:, 0, None] + offsets, 0, image.shape[1] - 1)
-    return image[rows[:, :, None], columns[:, None, :]], (xy - corner).astype(np.float32)
+    limit = np.array(image.shape[::-1]) - TILE
+    corner = np.clip(np.round(xy).astype(int) - CENTRE, 0, limit)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (TILE, TILE))
+    return windows[corner[:, 1], corner[:, 0]], (xy - corner).astype(np.float32)
 
 
 def patch_affine(
@@ -91,9 +92,8 @@ def match_patches(image: np.ndarray, query: PatchQuery) -> tuple[np.ndarray, np.
         return np.zeros((0, 2), np.float32), np.zeros(0)
     row, column = np.divmod(np.arange(count), COLUMNS)
     origin = np.stack([column, row], 1) * TILE
-    tiles = _warped_tiles(image, query)
-    reference = _mosaic(as_bright_as(query.patches, tiles))
-    warped = _mosaic(tiles)
+    warped = _mosaic(_warped_tiles(image, query))
+    reference = as_bright_as(_mosaic(query.patches), warped)
     start = (origin + query.centres).astype(np.float32)
     options = {"winSize": (WINDOW, WINDOW), "maxLevel": 0, "criteria": LK_CRITERIA}
     found, status, _ = cv2.calcOpticalFlowPyrLK(reference, warped, start, None, **options)
@@ -102,18 +102,6 @@ def match_patches(image: np.ndarray, query: PatchQuery) -> tuple[np.ndarray, np.
     correlation = patch_correlation(reference, start, warped, found)
     lost = (status.ravel() == 0) | (np.abs(shift).max(1) > SEARCH_PX)
     return xy.astype(np.float32), np.where(lost, -1.0, correlation)
-
-
-def as_bright_as(tiles: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, TILE, TILE) uint8 each with the mean and contrast of its counterpart in `others`."""
-    if len(tiles) == 0:
-        return tiles
-    inner = slice(CENTRE - WINDOW // 2, CENTRE + WINDOW // 2 + 1)
-    flat = [t[:, inner, inner].reshape(len(t), -1).astype(np.float32) for t in (tiles, others)]
-    (mean, other_mean), (spread, other_spread) = ([f.mean(1) for f in flat], [f.std(1) for f in flat])
-    gain = np.clip(other_spread / np.maximum(spread, 1.0), 0.25, 4.0)[:, None, None]
-    level = (other_mean - gain[:, 0, 0] * mean)[:, None, None]
-    return np.clip(tiles * gain + level, 0, 255).astype(np.uint8)
 
 
 def _mosaic(tiles: np.ndarray) -> np.ndarray:

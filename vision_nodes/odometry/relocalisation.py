@@ -8,10 +8,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from vision_nodes.odometry.frame_tracker import FrameTracker
+from vision_nodes.odometry.geometry import invert, orthonormalise
+from vision_nodes.odometry.klt import Tracks
 from vision_nodes.odometry.local_map import Keyframe, LocalMap
+from vision_nodes.odometry.mapping import find_again
 from vision_nodes.odometry.tracking import Correspondences, PoseEstimate, ransac_pose, refine_pose
 
 CANDIDATES = 6  # keyframes compared per image
+BLUR_PENALTY = 0.15  # similarity a keyframe loses per halving of sharpness: nothing is matched with a blur
 MIN_INLIERS = 15
 RATIO = 0.85  # Lowe's ratio test between the two best landmarks of one keyframe
 MAX_HAMMING = 64
@@ -28,6 +33,7 @@ class Relocaliser:
         self._matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
         self._described: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # keyframe -> (track ids, descriptors)
         self._thumbnails: dict[int, np.ndarray] = {}
+        self._sharpness: dict[int, float] = {}
 
     def locate(self, image: np.ndarray, local_map: LocalMap, K: np.ndarray) -> PoseEstimate | None:
         """Pose of `image` (H, W) uint8 in the map, or None."""
@@ -46,22 +52,44 @@ class Relocaliser:
         distinct = len(np.unique(points[inliers][pose.inliers], axis=0))
         return pose if distinct >= MIN_INLIERS else None
 
+    def recover(self, tracker: FrameTracker, image: np.ndarray) -> PoseEstimate | None:
+        """Pose of `image` in the tracker's map, whose landmarks it then follows; None leaves the tracker as it is."""
+        found = self.locate(image, tracker.map, tracker.K)
+        if found is None:
+            return None
+        before = tracker.klt.state
+        tracker.klt.restart_at(image)
+        T_odom_cam = orthonormalise(invert(found.T_cam_odom))
+        tracker.klt.add(find_again(tracker.map, Tracks.empty(), image, T_odom_cam, tracker.K))
+        pose = tracker.estimate(found.T_cam_odom)
+        if pose is None:
+            tracker.klt.state = before
+        return pose
+
     def clear(self) -> None:
         """Forget all descriptions."""
         self._described.clear()
         self._thumbnails.clear()
+        self._sharpness.clear()
 
     def _candidates(self, image: np.ndarray, local_map: LocalMap) -> list[Keyframe]:
         for gone in set(self._thumbnails) - set(local_map.keyframes):
             self._thumbnails.pop(gone, None)
+            self._sharpness.pop(gone, None)
             self._described.pop(gone, None)
         own = thumbnail(image)
         keyframes = list(local_map.keyframes.values())
         for keyframe in keyframes:
             if keyframe.id not in self._thumbnails:
                 self._thumbnails[keyframe.id] = thumbnail(keyframe.image)
-        similarity = [float((self._thumbnails[k.id] * own).sum()) for k in keyframes]
-        order = sorted(range(len(keyframes)), key=lambda i: (-similarity[i], -keyframes[i].id))
+                self._sharpness[keyframe.id] = sharpness(keyframe.image)
+        usual = float(np.median([self._sharpness[k.id] for k in keyframes]))
+        score = [
+            float((self._thumbnails[k.id] * own).sum())
+            - BLUR_PENALTY * max(0.0, float(np.log2(usual / self._sharpness[k.id])))
+            for k in keyframes
+        ]
+        order = sorted(range(len(keyframes)), key=lambda i: (-score[i], -keyframes[i].id))
         chosen = [keyframes[-1], *(keyframes[i] for i in order)]
         return list({k.id: k for k in chosen}.values())[:CANDIDATES]
 
@@ -93,6 +121,12 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     small = cv2.GaussianBlur(small, (0, 0), 1.5)
     small -= small.mean()
     return small / max(float(np.linalg.norm(small)), 1e-9)
+
+
+def sharpness(image: np.ndarray) -> float:
+    """Strength of fine detail in (H, W) uint8, relative to its contrast; > 0, small when blurred."""
+    edges = cv2.Laplacian(image[::2], cv2.CV_16S)
+    return float(np.abs(edges).mean() + 0.1) / float(image[::4, ::4].std() + 1.0)
 
 
 def describe(orb: cv2.ORB, keyframe: Keyframe) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ class OdometrySettings:
 
     # front end
     max_tracks: int = setting(320, "points followed at a time", minimum=60, maximum=2000, live=False)
-    window_px: int = setting(21, "side of the Lucas-Kanade window", minimum=7, maximum=61, live=False)
+    window_px: int = setting(17, "side of the Lucas-Kanade window", minimum=7, maximum=61, live=False)
     pyramid_levels: int = setting(
         3, "halvings of the image that Lucas-Kanade searches", minimum=1, maximum=6, live=False
     )

@@ -19,6 +19,8 @@ from vision_nodes.odometry.geometry import (
 
 CHI2_2DOF = 16.0  # 3.3 sigma for two dimensions with room for a rolling shutter: a dropped track is gone
 HUBER = 1.5  # whitened residuals beyond it count linearly
+LEAST_SCATTER = 0.05  # of sigma_px squared: no camera sees sharper
+MIN_DECREASE = 1e-3  # of the cost: less is within the noise of a single point
 # Motion prior: standard deviations per frame, translation in median scene depths, rotation in radians.
 PRIOR_TRANSLATION, PRIOR_ROTATION = 0.3, 0.3
 
@@ -58,21 +60,30 @@ class PoseEstimate:
 
 def whitened(
     T_cam_odom: np.ndarray, seen: Correspondences, K: np.ndarray, sigma_px: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Residuals (N, 2) px, Jacobians (N, 2, 6), weights (N, 2, 2) and squared Mahalanobis norms (N,).
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Residuals (N, 2), their Jacobians (N, 2, 6) by the pose, both in sigmas, and squared norms (N,).
 
-    The weight is the inverse of ``sigma^2 I + v v^T`` with v the image of the depth error
-    (Sherman-Morrison); points behind the camera get norm inf.
+    The weight is the inverse square root of ``sigma^2 I + v v^T`` with v the image of the depth error; points
+    behind the camera get norm inf.
     """
     points_cam = transform(T_cam_odom, seen.points)
-    residuals = project(K, points_cam) - seen.xy
+    residuals = (project(K, points_cam) - seen.xy) / sigma_px
     J_point, J_pose = projection_jacobians(K, points_cam)
-    v = (J_point @ (seen.rays @ T_cam_odom[:3, :3].T)[:, :, None])[:, :, 0]
-    norm = sigma_px**2 + (v * v).sum(1)
-    weights = (np.eye(2) - v[:, :, None] * v[:, None, :] / norm[:, None, None]) / sigma_px**2
-    chi2 = np.einsum("ni,nij,nj->n", residuals, weights, residuals)
+    J_pose /= sigma_px
+    assumed = np.flatnonzero(seen.rays.any(1))
+    if len(assumed):
+        rays = seen.rays[assumed] @ T_cam_odom[:3, :3].T
+        v = (J_point[assumed] @ rays[:, :, None])[:, :, 0]
+        square = (v * v).sum(1)
+        # (sigma^2 I + v v^T)^(-1/2) = (I - shrink v v^T) / sigma
+        shrink = (1 - sigma_px / np.sqrt(sigma_px**2 + square)) / np.maximum(square, 1e-12)
+        along = shrink * (v * residuals[assumed]).sum(1)
+        residuals[assumed] -= along[:, None] * v
+        J = J_pose[assumed]
+        J_pose[assumed] = J - v[:, :, None] * (shrink[:, None] * (v[:, None, :] @ J)[:, 0])[:, None, :]
+    chi2 = (residuals * residuals).sum(1)
     chi2[points_cam[:, 2] <= 1e-6] = np.inf
-    return residuals, J_pose, weights, chi2
+    return residuals, J_pose, chi2
 
 
 def refine_pose(
@@ -91,57 +102,71 @@ def refine_pose(
     prior = T_cam_odom
     depth = transform(prior, seen.points)[:, 2]
     typical = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
-    prior_information = np.diag(np.repeat([1 / (PRIOR_TRANSLATION * typical) ** 2, 1 / PRIOR_ROTATION**2], 3))
-    state = _linearise(T_cam_odom, prior, prior_information, seen, (K, sigma_px))
+    information = np.repeat([1 / (PRIOR_TRANSLATION * typical) ** 2, 1 / PRIOR_ROTATION**2], 3)
+    problem = _Problem(seen, K, sigma_px, invert(prior), information)
+    state = problem.linearise(T_cam_odom)
     damping = 1e-4
     for _ in range(iterations):
-        H, g, cost, _ = state
-        step = -np.linalg.solve(H + damping * np.diag(np.diag(H)), g)
-        candidate = exp_se3(step) @ T_cam_odom
-        proposed = _linearise(candidate, prior, prior_information, seen, (K, sigma_px))
-        if proposed[2] < cost:
-            T_cam_odom, state, damping = candidate, proposed, max(damping * 0.1, 1e-9)
-            if cost - proposed[2] < 1e-4 * cost:
+        step = -np.linalg.solve(state.H + damping * np.diag(np.diag(state.H)), state.g)
+        proposed = problem.linearise(exp_se3(step) @ T_cam_odom)
+        if proposed.cost < state.cost:
+            decrease = state.cost - proposed.cost
+            T_cam_odom, state, damping = proposed.T_cam_odom, proposed, max(damping * 0.1, 1e-9)
+            if decrease < MIN_DECREASE * state.cost:
                 break
         else:
             damping *= 10
-            if damping > 1e4:
+            if damping > 1e4 or float(np.abs(step @ state.g)) < MIN_DECREASE * state.cost:
                 break
-    return _finish(T_cam_odom, state, seen, K)
+    return _finish(state, seen, K)
 
 
-def _linearise(
-    T: np.ndarray,
-    prior: np.ndarray,
-    prior_information: np.ndarray,
-    seen: Correspondences,
-    intrinsics: tuple[np.ndarray, float],
-) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    residuals, J, weights, chi2 = whitened(T, seen, *intrinsics)
-    finite = np.isfinite(chi2)
-    norm = np.sqrt(np.where(finite, chi2, 1.0))
-    robust = np.where(finite, np.minimum(1.0, HUBER / np.maximum(norm, 1e-9)), 0.0)
-    JtW = np.swapaxes(J, 1, 2) @ (weights * robust[:, None, None])
-    H = (JtW @ J).sum(0) + prior_information
-    offset = log_se3(T @ invert(prior))
-    g = (JtW @ residuals[:, :, None]).sum(0)[:, 0] + prior_information @ offset
-    huber = np.where(norm < HUBER, norm**2, 2 * HUBER * norm - HUBER**2)
-    # A point behind the camera must not lower the cost: it pays like a gross outlier.
-    cost = float(np.where(finite, huber, 400.0).sum() + offset @ prior_information @ offset)
-    return H, g, cost, chi2
+@dataclass(frozen=True)
+class _State:
+    """Normal equations of the pose at one place."""
+
+    T_cam_odom: np.ndarray
+    H: np.ndarray  # (6, 6)
+    g: np.ndarray  # (6,)
+    cost: float
+    chi2: np.ndarray  # (N,)
 
 
-def _finish(
-    T_cam_odom: np.ndarray, state: tuple[np.ndarray, ...], seen: Correspondences, K: np.ndarray
-) -> PoseEstimate:
-    H, _, _, chi2 = state
+@dataclass(frozen=True)
+class _Problem:
+    """What stays the same over the iterations."""
+
+    seen: Correspondences
+    K: np.ndarray
+    sigma_px: float
+    T_prior_inverse: np.ndarray
+    prior_information: np.ndarray  # (6,) diagonal
+
+    def linearise(self, T: np.ndarray) -> _State:
+        residuals, J, chi2 = whitened(T, self.seen, self.K, self.sigma_px)
+        finite = np.isfinite(chi2)
+        norm = np.sqrt(np.where(finite, chi2, 1.0))
+        robust = np.where(finite, np.minimum(1.0, HUBER / np.maximum(norm, 1e-9)), 0.0)
+        flat = J.reshape(-1, 6)
+        weighted = flat * np.repeat(robust, 2)[:, None]
+        offset = log_se3(T @ self.T_prior_inverse)
+        pull = self.prior_information * offset
+        huber = np.where(norm < HUBER, norm**2, 2 * HUBER * norm - HUBER**2)
+        # A point behind the camera must not lower the cost: it pays like a gross outlier.
+        cost = float(np.where(finite, huber, 400.0).sum() + offset @ pull)
+        H = weighted.T @ flat + np.diag(self.prior_information)
+        return _State(T, H, weighted.T @ residuals.ravel() + pull, cost, chi2)
+
+
+def _finish(state: _State, seen: Correspondences, K: np.ndarray) -> PoseEstimate:
+    T_cam_odom, H, chi2 = state.T_cam_odom, state.H, state.chi2
     inliers = chi2 < CHI2_2DOF
     known = inliers & ~seen.rays.any(1)
     errors = np.linalg.norm(project(K, transform(T_cam_odom, seen.points[known])) - seen.xy[known], axis=1)
     residual = float(np.median(errors)) if known.any() else float("nan")
-    # The scatter really seen scales the covariance: an optimistic sigma_px must not make it small.
+    # The scatter really seen scales the covariance: `sigma_px` is for telling outliers, and only a guess.
     freedom = 2 * int(inliers.sum()) - 6
-    factor = max(1.0, float(chi2[inliers].sum()) / freedom) if freedom > 0 else 1.0
+    factor = max(LEAST_SCATTER, float(chi2[inliers].sum()) / freedom) if freedom > 0 else 1.0
     return PoseEstimate(T_cam_odom, np.linalg.inv(H) * factor, inliers, residual)
 
 

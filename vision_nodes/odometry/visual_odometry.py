@@ -11,13 +11,12 @@ from vision_nodes.datatypes import DepthMap, OdometryEstimate, TrackingState
 from vision_nodes.odometry.drift import frame_covariance
 from vision_nodes.odometry.frame_tracker import FrameTracker
 from vision_nodes.odometry.geometry import exp_se3, invert, log_se3, orthonormalise
-from vision_nodes.odometry.initialisation import initialise
-from vision_nodes.odometry.klt import Tracks
-from vision_nodes.odometry.mapper import Image, Mapper
-from vision_nodes.odometry.mapping import landmarks_from_depth, reobserve
+from vision_nodes.odometry.mapper import Mapper
+from vision_nodes.odometry.mapping import landmarks_from_depth
 from vision_nodes.odometry.relocalisation import Relocaliser
 from vision_nodes.odometry.scale_control import ScaleControl, StampedDepth
 from vision_nodes.odometry.settings import OdometrySettings
+from vision_nodes.odometry.start import Image, MapStart
 from vision_nodes.odometry.tracking import PoseEstimate
 from vision_nodes.preprocess.frame import Frame
 
@@ -25,7 +24,6 @@ from vision_nodes.preprocess.frame import Frame
 T_ODOM_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 MAX_PREDICTED_S = 0.2  # a constant velocity says nothing about longer gaps
 SEARCH_EVERY = 3  # frames between looks into the old map while a new one is being started
-MIN_CORNERS = 40  # tracks from the first view below which another first view is taken
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class VisualOdometry:
         self._T_start = T_ODOM_OPTICAL.copy() if T_odom_cam0 is None else np.array(T_odom_cam0, np.float64)
         self._tracker = FrameTracker(self.settings)
         self._mapper = Mapper(self._tracker)
+        self._start = MapStart(self._tracker)
         self._scale = ScaleControl(self.settings)
         self._relocaliser = Relocaliser(self.settings.pixel_sigma)
         self._size_hw: tuple[int, ...] = ()
@@ -103,7 +102,9 @@ class VisualOdometry:
             )
         image = Image(frame.stamp_ns, frame.gray())
         self._restart_if_changed(image, frame.camera.K)
+        self._mapper.finish_keyframe(self._T_odom_cam)
         self._T_odom_cam = self._mapper.take_optimised() @ self._T_odom_cam
+        self._mapper.optimise()
         self._use_depths(self._stamp_ns)
         if self._tracker.map.keyframes:
             step = self._track if self._lost_since_ns is None else self._recover
@@ -112,12 +113,13 @@ class VisualOdometry:
         outcome = step(image)
         self._stamp_ns = image.stamp_ns
         self._see(outcome)
-        self._use_depths(image.stamp_ns)
+        self._use_depths(image.stamp_ns - int(self._mapper.unfinished))  # its corners are still to come
         return self._estimate(outcome)
 
     def _restart(self, T_odom_cam: np.ndarray) -> None:
         """Start over: the next map's first camera will be at `T_odom_cam`."""
         self._tracker.clear()
+        self._mapper.forget_unfinished()
         self._scale.restart()
         self._relocaliser.clear()
         self._T_odom_cam = T_odom_cam.copy()
@@ -125,8 +127,7 @@ class VisualOdometry:
         self._stamp_ns = -1
         self._lost_since_ns: int | None = None
         self._lost_frames = 0
-        self._first: Image | None = None  # view the next map starts from
-        self._first_corners = 0
+        self._start.clear()
         self._visible = (np.zeros((0, 3)), np.zeros((0, 2)))
 
     def _restart_if_changed(self, image: Image, K: np.ndarray) -> None:
@@ -142,25 +143,20 @@ class VisualOdometry:
     # --- first map ---
 
     def _initialise(self, image: Image) -> _Outcome:
-        klt = self._tracker.klt
         waiting = TrackingState.INITIALISING if self._lost_since_ns is None else TrackingState.LOST
-        klt.follow_into(image.gray, klt.tracks.xy)
-        if self._first is None or len(klt.tracks) < max(self._first_corners // 2, MIN_CORNERS):
-            klt.tracks = Tracks.empty()
-            klt.detect(image.gray)
-            self._first, self._first_corners = image, len(klt.tracks)
-            return _Outcome(waiting, message=f"first view with {len(klt.tracks)} corners")
-        view, reason = initialise(klt.tracks.keyframe_xy, klt.tracks.xy, self._tracker.K, self.settings)
-        if view is None:
+        view, reason = self._start.attempt(image)
+        first = self._start.first
+        if view is None or first is None:
             return _Outcome(waiting, message=reason)
         self._forget_map()
-        T_odom_cam = self._mapper.first_map(self._first, image, view, self._T_odom_cam)
+        T_odom_cam = self._mapper.first_map(first, image, view, self._T_odom_cam)
         pose = self._tracker.estimate(invert(T_odom_cam))
         if pose is None:
             self._tracker.clear()
-            self._first = None
+            self._start.clear()
             return _Outcome(waiting, message="the first map does not explain its own views")
-        self._lost_since_ns = self._first = None
+        self._lost_since_ns = None
+        self._start.clear()
         return self._accept(image, pose, keyframe=True)
 
     # --- tracking ---
@@ -196,7 +192,8 @@ class VisualOdometry:
     def _lose(self, image: Image) -> _Outcome:
         tracks = len(self._tracker.klt.tracks)
         self._lost_since_ns = image.stamp_ns
-        self._lost_frames, self._first = 0, None
+        self._lost_frames = 0
+        self._start.clear()
         self._velocity = np.zeros(6)
         self._tracker.klt.reset()
         return _Outcome(TrackingState.LOST, message=f"no pose agrees with the {tracks} tracks left")
@@ -208,28 +205,14 @@ class VisualOdometry:
         waited = image.stamp_ns - self._lost_since_ns > self.settings.relocalise_s * 1e9
         pose = None
         if not waited or self._lost_frames % SEARCH_EVERY == 0:
-            pose = self._find_in_map(image)
+            pose = self._relocaliser.recover(self._tracker, image.gray)
         if pose is not None:
-            self._lost_since_ns = self._first = None
+            self._lost_since_ns = None
+            self._start.clear()
             return self._accept(image, pose, keyframe=True)
         if waited:
             return self._initialise(image)
         return _Outcome(TrackingState.LOST, message="not found in the local map")
-
-    def _find_in_map(self, image: Image) -> PoseEstimate | None:
-        tracker = self._tracker
-        found = self._relocaliser.locate(image.gray, tracker.map, tracker.K)
-        if found is None:
-            return None
-        T_odom_cam = orthonormalise(invert(found.T_cam_odom))
-        followed = tracker.klt.tracks
-        tracker.klt.reset()
-        tracker.klt.follow_into(image.gray, np.zeros((0, 2)))
-        tracker.klt.add(reobserve(tracker.map, Tracks.empty(), image.gray, T_odom_cam, tracker.K))
-        pose = tracker.estimate(found.T_cam_odom)
-        if pose is None:
-            tracker.klt.tracks = followed
-        return pose
 
     def _forget_map(self) -> None:
         """Make room for a new map that takes the unit of the old one, as far as depth tells it."""
@@ -244,7 +227,7 @@ class VisualOdometry:
     def _use_depths(self, until_ns: int) -> None:
         for item in self._scale.take_depths(until_ns):
             local_map = self._tracker.map
-            if self._first is not None:
+            if self._start.first is not None:
                 self._map_from_depth(item)
                 continue
             self._stretch(self._scale.factor_from_depth(item, local_map))
@@ -255,12 +238,13 @@ class VisualOdometry:
 
     def _map_from_depth(self, item: StampedDepth) -> None:
         """A depth camera's image of the first view makes the map at once, without motion."""
-        first = self._first
+        first = self._start.first
         if not item.sensor or not item.depth.metric or first is None or first.stamp_ns != item.stamp_ns:
             return
         self._forget_map()
         if self._mapper.map_from_depth(first, self._T_odom_cam, item.depth, item.camera):
-            self._mapper.unit_depth, self._first = None, None
+            self._mapper.unit_depth = None
+            self._start.clear()
             self._scale.assume_metric()
             self._lost_since_ns = None
 
