@@ -10,7 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vision_nodes.engine.manifest import Manifest
 from vision_nodes.errors import ConfigError
+from vision_nodes.export.half import add_half
 from vision_nodes.export.int8_cli import (
     add_quantize_arguments,
     add_verify_arguments,
@@ -29,13 +31,19 @@ MODELS = Path(__file__).resolve().parents[2] / "models"
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vision-nodes export`."""
-    parser.add_argument("checkpoint", type=Path, nargs="?", help="best.pt of a run")
+    parser.add_argument(
+        "checkpoint", type=Path, nargs="?", help="best.pt of a run; with --fp16 also the manifest of a model"
+    )
     parser.add_argument("--initial", choices=sorted(TASKS), help="export the transferred weights instead")
+    parser.add_argument("--fp16", action="store_true", help="also derive half-precision files for TensorRT")
     parser.add_argument("--models", type=Path, default=MODELS, help="folder for the .onnx and .yaml")
 
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write the FP32 model, check it against torch, measure it on the development split."""
+    if arguments.fp16 and arguments.checkpoint is not None and arguments.checkpoint.suffix == ".yaml":
+        add_half(Manifest.read(arguments.checkpoint)).write(arguments.checkpoint)
+        return 0
     if (arguments.checkpoint is None) == (arguments.initial is None):
         raise ConfigError("a checkpoint or --initial TASK", "both or none", "give exactly one")
     if arguments.initial:
@@ -51,7 +59,9 @@ def run_export(arguments: argparse.Namespace) -> int:
     arguments.models.mkdir(parents=True, exist_ok=True)
     manifest, differences = release_fp32(task, network.eval(), config, arguments.models)
     path = arguments.models / f"{manifest.name}.yaml"
-    accuracy = measure(path, task, "fp32", task.val_dataset(), DEVELOPMENT)
+    if arguments.fp16:
+        add_half(Manifest.read(path)).write(path)
+    accuracy = measure(path, task, "fp32", task.val_dataset(), getattr(task, "development", DEVELOPMENT))
     _show(f"{manifest.name} fp32", {f"torch - onnx, {k}": v for k, v in differences.items()} | accuracy)
     return 0
 

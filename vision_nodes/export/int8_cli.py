@@ -20,6 +20,7 @@ from vision_nodes.export.calibration import (
     write_description,
 )
 from vision_nodes.export.gate import HALF, Verdict, record
+from vision_nodes.export.half import add_half
 from vision_nodes.export.measure import OnnxGraph, processor, time_file
 from vision_nodes.export.quantize import Recipe, choose_recipe, quantize
 from vision_nodes.export.scorer import Scorer, make_scorer, task_of
@@ -35,6 +36,9 @@ def add_quantize_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score-pictures", type=int, default=100, help="held-out pictures per trial")
     parser.add_argument(
         "--accept-loss", action="store_true", help="keep a file that loses more than the gate; recorded"
+    )
+    parser.add_argument(
+        "--fp16", action="store_true", help="also derive fp16 and int8_fp16 files for TensorRT"
     )
 
 
@@ -87,6 +91,8 @@ def run_quantize(arguments: argparse.Namespace) -> int:
         figures = _measure(manifest, "int8", scorer, verdict)
         manifest = record(figures, verdict, arguments.accept_loss)
         manifest.write(path)
+        if arguments.fp16:
+            add_half(manifest).write(path)
     except OSError as error:
         raise ModelError(
             f"room and the right to write in {path.parent}",
