@@ -37,6 +37,12 @@ from vision_nodes.messages.to_ros import (
 from vision_nodes.nodes.background_service import BackgroundServices
 from vision_nodes.nodes.extrinsics import Extrinsics, ExtrinsicSettings
 from vision_nodes.nodes.parameters import declare_settings
+from vision_nodes.nodes.robot_sensors import (
+    DepthCamera,
+    DepthCameraSettings,
+    RobotSensor,
+    WheelOdometrySensor,
+)
 from vision_nodes.nodes.spin import run_node
 from vision_nodes.nodes.task_node import TaskNode
 from vision_nodes.nodes.trajectory import BoundedTrajectory
@@ -52,13 +58,16 @@ PATH_PERIOD_NS = 1_000_000_000  # a path of 1000 poses costs 7 ms to serialize
 
 
 @dataclass(frozen=True)
-class OdometryNodeSettings(ExtrinsicSettings):
+class OdometryNodeSettings(ExtrinsicSettings, DepthCameraSettings):
     """Frames, TF and where metric scale comes from."""
 
     odom_frame: str = setting("odom", "frame of the pose (REP 105)", live=False)
     publish_tf: bool = setting(True, "publish odom -> base_frame on /tf while tracking")
     depth_sensor: bool = setting(
         False, "depth/image comes from a depth camera: trust it as metric", live=False
+    )
+    wheel_odometry: str = setting(
+        "wheel_odometry", "nav_msgs/Odometry of the wheels, for odometry.scale = from_odometry", live=False
     )
 
 
@@ -81,6 +90,7 @@ class OdometryNode(TaskNode):
         self._buffer, self._lock_step = buffer, lock_step
         self._odometry: VisualOdometry | None = None
         self._depth_subscriptions: list[Any] = []
+        self.sensors: list[RobotSensor] = []
         self._depth_info: dict[int, CameraModel | None] = {}
 
     def open_task(self) -> None:
@@ -108,8 +118,12 @@ class OdometryNode(TaskNode):
             self._requests.close()
 
     def start_task(self) -> None:
-        """Subscribe to depth when it comes from another process."""
+        """Subscribe to depth when it comes from another process, and to the sensors that give the scale."""
         super().start_task()
+        if self._odometry_settings.scale == "from_odometry":
+            self.sensors.append(WheelOdometrySensor(self, self.settings.wheel_odometry, self._accept_wheels))
+        if self.settings.depth_image:
+            self.sensors.append(DepthCamera(self, self.settings.depth_image, self._accept_depth_camera))
         if self.sink is None and not self._composed:
             self._depth_subscriptions = [
                 self.create_subscription(Image, "depth/image", self._on_depth_image, qos_profile_sensor_data),
@@ -124,10 +138,21 @@ class OdometryNode(TaskNode):
         for subscription in self._depth_subscriptions:
             self.destroy_subscription(subscription)
         self._depth_subscriptions = []
+        for sensor in self.sensors:
+            sensor.close()
+        self.sensors = []
+
+    def _accept_wheels(self, stamp: int, T_odom_base: np.ndarray) -> None:
+        if self._odometry is not None:
+            self._odometry.add_wheel_odometry(stamp, T_odom_base)
+
+    def _accept_depth_camera(self, stamp: int, depth: DepthMap, camera: CameraModel) -> None:
+        if self._odometry is not None:
+            self._odometry.add_depth(stamp, depth, camera, sensor=True)
 
     def accept_depth(self, stamp: int, depth: DepthMap, camera: CameraModel) -> None:
-        """Depth of an earlier frame, from the depth node or a depth camera."""
-        if self._odometry is not None:
+        """Depth of an earlier frame, from the depth node; a depth camera of its own makes it superfluous."""
+        if self._odometry is not None and not self.settings.depth_image:
             self._odometry.add_depth(stamp, depth, camera, sensor=self.settings.depth_sensor)
 
     def process(self, frame: Frame) -> None:

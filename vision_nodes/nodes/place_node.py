@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Classification
 from visualization_msgs.msg import MarkerArray
 
+from vision_nodes.camera.model import CameraModel
 from vision_nodes.camera.transforms import invert
 from vision_nodes.config import replace_checked, setting
-from vision_nodes.datatypes import OdometryEstimate, PlaceResult
+from vision_nodes.datatypes import DepthMap, OdometryEstimate, PlaceResult
 from vision_nodes.errors import FrameError
 from vision_nodes.messages.to_ros import (
     image_to_ros,
     loop_closure_to_ros,
+    path_to_ros,
     place_matches_to_ros,
     pose_graph_to_ros,
     transform_to_ros,
@@ -29,6 +34,7 @@ from vision_nodes.nodes.extrinsics import Extrinsics, ExtrinsicSettings
 from vision_nodes.nodes.map_services import MapServices
 from vision_nodes.nodes.parameters import declare_settings
 from vision_nodes.nodes.pose_subscription import PoseSubscription
+from vision_nodes.nodes.robot_sensors import DepthCamera, DepthCameraSettings, RobotSensor
 from vision_nodes.nodes.spin import run_node
 from vision_nodes.nodes.task_node import TaskNode
 from vision_nodes.nodes.transforms import DYNAMIC_QOS, TransformBuffer, as_tf_message
@@ -39,9 +45,11 @@ from vision_nodes.places.settings import PlaceSettings
 from vision_nodes.preprocess.frame import Frame
 from vision_nodes.tasks.runners import DescriptorExtractor
 
+DEPTHS_KEPT = 8  # a depth image waits this long for its frame
+
 
 @dataclass(frozen=True)
-class PlaceNodeSettings(EngineSettings, ExtrinsicSettings):
+class PlaceNodeSettings(EngineSettings, ExtrinsicSettings, DepthCameraSettings):
     """Model, frames and TF."""
 
     model: str = setting("place", "model name, name:precision or manifest path", live=False)
@@ -76,6 +84,9 @@ class PlaceNode(EngineNode):
         self._recogniser: PlaceRecogniser | None = None
         self._map_services: MapServices | None = None
         self._poses: PoseSubscription | None = None
+        self.sensors: list[RobotSensor] = []
+        self._depths: OrderedDict[int, DepthMap] = OrderedDict()
+        self._depth_lock = threading.Lock()
         self._tracked: Worker[tuple[Frame, np.ndarray | None]] = Worker(
             "place_node", lambda item: self.process_tracked(*item)
         )
@@ -94,6 +105,7 @@ class PlaceNode(EngineNode):
         self._matches = self.output(Classification, "place_matches")
         self._closures = self.output(PoseWithCovarianceStamped, "loop_closures")
         self._graph = self.output(MarkerArray, "pose_graph")
+        self._path = self.output(Path, "map_path")
         self._tf = self.output(TFMessage, "/tf", DYNAMIC_QOS)
         self._overlay = self.output(Image, "~/overlay", on_demand=True)
         self._recogniser.set_mode(self.settings.mode)
@@ -123,6 +135,8 @@ class PlaceNode(EngineNode):
 
     def start_task(self) -> None:
         """Frames come with their odometry answer: in process, or joined by stamp from topics."""
+        if self.settings.depth_image:
+            self.sensors.append(DepthCamera(self, self.settings.depth_image, self._accept_depth_camera))
         if self.sink is not None:
             return
         if self.settings.use_odometry and not self._composed:
@@ -140,6 +154,20 @@ class PlaceNode(EngineNode):
         if self._poses is not None:
             self._poses.close()
             self._poses = None
+        for sensor in self.sensors:
+            sensor.close()
+        self.sensors = []
+
+    def _accept_depth_camera(self, stamp: int, depth: DepthMap, camera: CameraModel) -> None:
+        with self._depth_lock:
+            self._depths[stamp] = depth
+            while len(self._depths) > DEPTHS_KEPT:
+                self._depths.popitem(last=False)
+
+    def _depth_of(self, frame: Frame) -> DepthMap | None:
+        """The depth camera's image of a frame; a network's would be too rough for landmarks."""
+        with self._depth_lock:
+            return self._depths.get(frame.stamp_ns)
 
     def describe(self) -> dict[str, str]:
         """Dropped frames and size of the map."""
@@ -177,7 +205,9 @@ class PlaceNode(EngineNode):
         if frame.image.size == 0:
             raise FrameError("a frame with pixels", "an empty one", "check the camera")
         with self.statistics.stage("total"):
-            result = self._recogniser.process(frame, self._timed_descriptor, T_odom_cam)
+            result = self._recogniser.process(
+                frame, self._timed_descriptor, T_odom_cam, self._depth_of(frame)
+            )
         T_map_odom = self._recogniser.T_map_odom
         if T_odom_cam is not None and T_map_odom is not None and self.settings.publish_tf:
             header = (frame.stamp_ns, self.settings.map_frame)
@@ -200,16 +230,21 @@ class PlaceNode(EngineNode):
             T_base_cam = self._extrinsics.lookup(frame.frame_id)
             self._closures.publish(loop_closure_to_ros(result.closure, result.stamp_ns, T_base_cam))
         if self._recogniser.graph_version != self._graph_version:
-            self._graph_version = self._recogniser.graph_version
-            poses = {
-                i: T @ invert(self._extrinsics.lookup(frame.frame_id))
-                for i, T in self._recogniser.keyframe_poses().items()
-            }
-            header = (frame.stamp_ns, self.settings.map_frame)
-            self._graph.publish(pose_graph_to_ros(poses, self._recogniser.edges(), header))
+            self._publish_graph(frame)
         if self._overlay.wanted():
             drawn = draw_place_match(frame.image, self._recogniser.keyframe_image(result.closure), result)
             self._overlay.publish(image_to_ros(drawn, (frame.stamp_ns, frame.frame_id)))
+
+    def _publish_graph(self, frame: Frame) -> None:
+        """Markers of the graph, and the robot's way through the map as it is known now."""
+        assert self._recogniser is not None
+        self._graph_version = self._recogniser.graph_version
+        T_cam_base = invert(self._extrinsics.lookup(frame.frame_id))
+        poses = {i: T @ T_cam_base for i, T in self._recogniser.keyframe_poses().items()}
+        header = (frame.stamp_ns, self.settings.map_frame)
+        self._graph.publish(pose_graph_to_ros(poses, self._recogniser.edges(), header))
+        stamps = self._recogniser.keyframe_stamps()
+        self._path.publish(path_to_ros([(stamps[i], T) for i, T in poses.items() if i in stamps], header))
 
 
 def main() -> None:

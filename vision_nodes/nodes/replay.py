@@ -108,6 +108,7 @@ class _Session:
         self._made: dict[str, Any] = self.graph.tasks
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="replay")
         self._poses: list[tuple[Frame, Any]] = []
+        self._sensors: dict[str, list[tuple[Any, Callable[[Any], None]]]] = {}
 
     def start(self) -> None:
         """Configure and activate every node; the first failure is raised."""
@@ -115,6 +116,11 @@ class _Session:
             node.open_task()
             node.start_task()
             node.active = True
+        for node in self._made.values():
+            for sensor in getattr(node, "sensors", ()):
+                for name, handler in sensor.handlers.items():
+                    topic = name if name.startswith("/") else f"/{name}"
+                    self._sensors.setdefault(topic, []).append((node, handler))
         if "odometry" in self._made:
             odometry = self._made["odometry"]
             odometry.consumers.append(
@@ -145,6 +151,8 @@ class _Session:
             if message.topic.startswith(PASSED_ON) or (keep_images and message.topic in topics):
                 writer.write(message)
             pairs: list[tuple[Any, Any, int]] = []
+            if message.topic in self._sensors:
+                self._sense(reader, message)
             if message.topic in ("/tf", "/tf_static"):
                 self.graph.preprocess.guarded(partial(self._add_transforms, reader, message))
             elif message.topic in topics:
@@ -167,6 +175,12 @@ class _Session:
             task: describe_engine(node.engine) for task, node in self._made.items() if hasattr(node, "engine")
         }
         return summary
+
+    def _sense(self, reader: BagReader, message: BagMessage) -> None:
+        """What a robot's other sensors say goes to the nodes that listen to it."""
+        decoded = self._decode(reader, message)
+        for node, handler in self._sensors[message.topic] if decoded is not None else ():
+            node.guarded(lambda handle=handler: handle(decoded))
 
     def _decode(self, reader: BagReader, message: BagMessage) -> Any:
         decoded: list[Any] = []

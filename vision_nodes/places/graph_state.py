@@ -129,8 +129,18 @@ class GraphState:
             return
         heir = self.nodes[members[max(position - 1, 0)]]
         T_heir_node = inverse(heir.T_odom_cam) @ node.T_odom_cam
-        self.closures = [self._moved(c, node, heir, T_heir_node) for c in self.closures]
-        self.closures = [c for c in self.closures if c.matched_id != c.query_id]
+        self._replace_closures([self._moved(c, node, heir, T_heir_node) for c in self.closures])
+
+    def _replace_closures(self, closures: list[LoopClosure]) -> None:
+        """The sharpest closure of each pair: passes that are forgotten again must not pile theirs up."""
+        best: dict[tuple[int, int], LoopClosure] = {}
+        for closure in closures:
+            pair = (closure.matched_id, closure.query_id)
+            known = best.get(pair)
+            sharper = known is None or np.trace(closure.covariance) < np.trace(known.covariance)
+            if pair[0] != pair[1] and sharper:
+                best[pair] = closure
+        self.closures = list(best.values())
 
     def _moved(self, closure: LoopClosure, node: Node, heir: Node, T_heir_node: np.ndarray) -> LoopClosure:
         sigma_m, sigma_rad = self.step_sigmas(heir, node)

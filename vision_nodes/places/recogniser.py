@@ -6,6 +6,8 @@ No ROS and no network here: the descriptor comes as a callable that is only call
 from __future__ import annotations
 
 import threading
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -25,7 +27,7 @@ from vision_nodes.places.retrieval import Retrieval
 from vision_nodes.places.rigid import inverse
 from vision_nodes.places.segments import SegmentTracker
 from vision_nodes.places.settings import PlaceSettings
-from vision_nodes.places.sparsification import most_redundant
+from vision_nodes.places.sparsification import PROTECTED, covering, most_redundant
 from vision_nodes.preprocess.frame import Frame
 
 MODES = ("mapping", "localisation")
@@ -47,6 +49,7 @@ class PlaceRecogniser:
         self._graph_view = PoseGraphView(self._graph)
         self._mode = "mapping"
         self._landmark_segment = NO_SEGMENT
+        self._settling: deque[int] = deque()  # ids of the newest keyframes, which may not be forgotten yet
         self._newest: tuple[Frame, np.ndarray | None, DepthMap | None] | None = None
 
     def close(self) -> None:
@@ -105,6 +108,11 @@ class PlaceRecogniser:
         with self._lock:
             return self._graph.keyframe_poses()
 
+    def keyframe_stamps(self) -> dict[int, int]:
+        """Keyframe id -> stamp of its image, ns."""
+        with self._lock:
+            return {keyframe.id: keyframe.stamp_ns for keyframe in self._database}
+
     def edges(self) -> list[tuple[int, int, bool]]:
         """(from id, to id, is a closure)."""
         with self._lock:
@@ -152,7 +160,9 @@ class PlaceRecogniser:
             self._policy.accept(keyframe)
             result = self._recognise(keyframe)
             self._graph.update(frame.stamp_ns, segment if has_pose else None, T_odom_cam)
-            return result
+            if result.closure is None:
+                return result
+            return replace(result, closure=self._graph.in_map_unit(result.closure))
 
     def localize(
         self, frame: Frame, descriptor: DescriptorSource, depth: DepthMap | None = None
@@ -165,7 +175,10 @@ class PlaceRecogniser:
             keyframe = self._maker.make(frame, descriptor, NOT_STORED)
             self._retrieval.check(keyframe)
             LandmarkBuilder().add(keyframe, *self._maker.sampled_depth(keyframe, frame, depth))
-            return located(frame, self._retrieval.lookup(keyframe), self._graph.keyframe_poses())
+            result = self._retrieval.lookup(keyframe)
+            if result.closure is not None:
+                result = replace(result, closure=self._graph.in_map_unit(result.closure))
+            return located(frame, result, self._graph.keyframe_poses())
 
     def localize_newest(self, descriptor: DescriptorSource) -> Localisation:
         """`localize` of the newest frame; when it succeeds, odometry whose place was unknown goes on from there.
@@ -202,6 +215,7 @@ class PlaceRecogniser:
             self._retrieval.begin_stream()
             self._graph = PoseGraph(self._settings, loaded.state)
             self._graph_view = PoseGraphView(self._graph)
+            self._settling.clear()
             self._segments.restart_after(max(loaded.state.segments, default=NO_SEGMENT))
             self._policy.reset()
             self._landmarks.reset()
@@ -224,12 +238,24 @@ class PlaceRecogniser:
         if store:
             self._database.add(keyframe)
             self._retrieval.add(keyframe)
+            self._settling.append(keyframe.id)
             self._make_room()
         return result
 
     def _make_room(self) -> None:
-        while len(self._database) > self._settings.max_keyframes:
-            victim = most_redundant(self._database, self._graph.state)
-            self._database.remove(victim)
-            self._retrieval.remove(victim)
-            self._graph.remove_keyframe(victim)
+        """Forget what earlier passes show as well; in a full map also what is spaced least."""
+        if len(self._settling) > PROTECTED:
+            settled = self._settling.popleft()
+            if settled in self._database:
+                keyframe = self._database[settled]
+                if covering(keyframe, self._database, self._graph.state, self._settings) is not None:
+                    self._forget(settled)
+        limit = self._settings.max_keyframes
+        while len(self._database) > limit:
+            for victim in most_redundant(self._database, self._graph.state, max(1, limit // 100)):
+                self._forget(victim)
+
+    def _forget(self, keyframe_id: int) -> None:
+        self._database.remove(keyframe_id)
+        self._retrieval.remove(keyframe_id)
+        self._graph.remove_keyframe(keyframe_id)

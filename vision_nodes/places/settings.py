@@ -96,7 +96,18 @@ class PlaceSettings(KeyframeSettings, VerificationSettings, GraphSettings):
     flat_limit: int = setting(
         10_000, "keyframes searched exhaustively; beyond, an HNSW graph grows", minimum=1, live=False
     )
-    max_keyframes: int = setting(50_000, "beyond, the most redundant keyframe is dropped", minimum=2)
+    forget_view: float = setting(
+        0.2,
+        "a keyframe is forgotten when an older one of another pass is nearer than this; 1 = hardly any overlap, 0 = never",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    forget_similarity: float = setting(
+        0.85, "and looks at least this much alike", minimum=-1.0, maximum=1.0
+    )  # fmt: skip
+    max_keyframes: int = setting(
+        20_000, "0.12 MB each; beyond, the most redundant are dropped", minimum=2
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_settings(self)
