@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from vision_nodes.errors import TrainingError
+from vision_nodes.export.release import release_fp32
 from vision_nodes.training.camvid import GAP, CamVid, read_pairs, split_by_time, towards_rare
 from vision_nodes.training.config import TrainingConfig
 from vision_nodes.training.segmentation import class_iou
 from vision_nodes.training.segmentation_loss import lovasz_softmax
+from vision_nodes.training.street import StreetTask
 from vision_nodes.training.weather import dusk, haze, low_sun, rain, shadow, weather
 
 CONFIG = TrainingConfig("street", input_wh=(64, 48), options={"crop_wh": [48, 32]})
@@ -106,3 +108,40 @@ def test_weather_changes_the_picture_in_its_own_way() -> None:
     assert haze(image, rng).std() < image.std()
     same = [weather(image, np.random.default_rng(5)) for _ in range(2)]
     assert np.array_equal(*same)
+
+
+class SmallStreet(StreetTask):
+    """The real loss, metric and graph over made-up recordings, with two convolutions."""
+
+    def network(self) -> torch.nn.Module:
+        torch.manual_seed(0)
+        layers = (torch.nn.Conv2d(3, 8, 5, 4, 2), torch.nn.ReLU(), torch.nn.Conv2d(8, 11, 1))
+        return torch.nn.Sequential(*layers)
+
+
+def test_loss_falls_and_the_model_ships_as_a_segmentation_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "camvid").mkdir()
+    make_camvid(tmp_path / "camvid")
+    monkeypatch.setenv("VISION_NODES_DATA", str(tmp_path))
+    card = {"name": "small_street", "description": "d", "licence": "Apache-2.0", "label": "research", "source": "s",
+            "command": "c", "init": "i", "data": [{"name": "n", "licence": "l", "use": "u"}]}  # fmt: skip
+    options = {"data": "camvid", "crop_wh": [48, 32]}
+    task = SmallStreet(TrainingConfig("street", input_wh=(64, 48), options=options, model=card))
+    network, data = task.network(), task.train_dataset()
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
+    values, before = [], task.evaluate(network.eval(), task.val_dataset())
+    for epoch in range(24):
+        losses = task.loss(network, task.collate([data[i] for i in range(epoch % 8, len(data), 8)]))
+        optimiser.zero_grad()
+        losses["total"].backward()
+        optimiser.step()
+        values.append(float(losses["total"].detach()))
+    assert min(values[-3:]) < 0.7 * values[0]
+    manifest, differences = release_fp32(task, network.eval(), task.config, tmp_path)
+    assert (manifest.task, manifest.label) == ("segmentation", "research")
+    assert manifest.class_names == task.class_names
+    assert differences["labels"] <= 0.02
+    figures = task.evaluate(network, task.val_dataset())
+    assert figures["iou_road"] > max(0.5, before["iou_road"])
