@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from vision_nodes.training.place_loss import masked_log_depth_loss, multi_similarity_loss
+from vision_nodes.training.place_loss import masked_log_depth_loss, multi_similarity_loss, overlap_loss
 
 
 def unit(angle: float) -> list[float]:
@@ -62,3 +62,22 @@ def test_depth_counts_only_where_known():
     log_depth = torch.tensor([[[0.0, 3.0]]])
     assert float(masked_log_depth_loss(log_depth, torch.tensor([[[math.e, 0.0]]]))) == pytest.approx(1.0)
     assert float(masked_log_depth_loss(log_depth, torch.zeros(1, 1, 2))) == 0
+
+
+def test_overlap_loss_of_certain_pairs_is_the_loss_of_places():
+    descriptors = torch.nn.functional.normalize(torch.randn(8, 5), dim=1)
+    places = torch.tensor([0, 0, 1, 1, 2, 2, 2, 3])
+    shared = (places[:, None] == places[None, :]).float()
+    torch.testing.assert_close(overlap_loss(descriptors, shared), multi_similarity_loss(descriptors, places))
+
+
+def test_pairs_that_share_a_little_teach_nothing():
+    descriptors = torch.tensor([unit(0.0), unit(0.3), unit(1.4)])
+    shared = torch.eye(3)
+    shared[0, 1] = shared[1, 0] = 0.3  # alike, and neither one place nor two
+    assert float(overlap_loss(descriptors, shared)) == 0
+    shared[0, 1] = shared[1, 0] = 0.6
+    shared[0, 2] = shared[2, 0] = 0.0
+    assert float(overlap_loss(descriptors, shared)) == 0  # right by more than the margin
+    shared[0, 2] = shared[2, 0] = 0.7
+    assert float(overlap_loss(descriptors, shared)) > 0  # overlaps, but looks least alike

@@ -86,7 +86,7 @@ def make_scorer(
     def score(file: Path, precision: str, full: bool) -> float:
         return float(chain.evaluate_graph(OnnxGraph(file, precision), sets[full])[chain.metric_name])
 
-    on = "pictures held out of the training split"
+    on = getattr(chain, "development", "pictures held out of the training split")
     return Scorer(chain.metric_name, on, chain.higher_is_better, score, chain)
 
 

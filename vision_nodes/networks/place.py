@@ -1,6 +1,7 @@
 """Place descriptor: MobileNetV2 trunk, a mixer over the layout of the picture, GeM pooling beside it.
 
-Generalised-mean pooling (Radenovic et al., TPAMI 2019) forgives viewpoint; mixing along the flattened picture
+Generalised-mean pooling and a learned projection of it (Radenovic et al., TPAMI 2019) forgive viewpoint; mixing
+along the flattened picture
 (the idea of MixVPR, Ali-bey et al., WACV 2023) keeps the layout that tells one corridor door from the next.
 The depth decoder exists only while training: it makes the trunk see geometry, which light does not change
 (Piasco et al., IJCV 2021).
@@ -14,8 +15,9 @@ from torch.nn import functional
 
 from vision_nodes.networks.mobilenet_v2 import MobileNetV2, load_imagenet
 
-TRUNK_DEPTH = 16
-TAPS = (13, 16)  # strides 16 and 32
+TRUNK_DEPTH = 17
+TAPS = (13, 16, 17)  # strides 16, 32 and 32; the last, 320 channels wide, only pooled
+POOLED_DIM = 256
 
 
 class GeM(nn.Module):
@@ -66,21 +68,20 @@ class PlaceNetwork(nn.Module):
         imagenet: bool = True,
     ) -> None:
         super().__init__()
-        self.layout_dim = channels * rows
+        self.layout_dim, self.dim = channels * rows, channels * rows + POOLED_DIM
         self.trunk = MobileNetV2(TRUNK_DEPTH, TAPS)
         if imagenet:
             load_imagenet(self.trunk)
-        middle, late = self.trunk.tap_channels
-        self.dim = self.layout_dim + middle + late
+        middle, late, last = self.trunk.tap_channels
         positions = 2 * (input_wh[0] // 32) * (input_wh[1] // 32)
         self.lateral_middle = nn.Conv2d(middle, width, 1)
         self.lateral_late = nn.Conv2d(late, width, 1)
         self.mixer = nn.Sequential(*[MixerLayer(positions) for _ in range(layers)])
         self.to_rows = nn.Linear(positions, rows)
         self.to_channels = nn.Linear(width, channels)
-        self.pool_middle, self.pool_late = GeM(), GeM()
-        # set from training pictures after training (training/place_centre.py): what all pictures share
-        self.register_buffer("centre", torch.zeros(middle + late))
+        self.pool_middle, self.pool_late, self.pool_last = GeM(), GeM(), GeM()
+        self.to_pooled = nn.Linear(middle + late + last, POOLED_DIM)
+        # how much the pooled part weighs against the layout, chosen after training (training/place_head.py)
         self.register_buffer("pooled_share", torch.tensor(0.5))
         self.depth_decoder = nn.Sequential(
             nn.Conv2d(middle, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 1, 3, padding=1)
@@ -98,26 +99,33 @@ class PlaceNetwork(nn.Module):
         return (descriptor, self.depth_decoder(maps[0])[:, 0]) if with_depth else descriptor
 
     def describe(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Trunk maps at strides 16 and 32 -> (B, D) unit norm: layout part, then pooled part."""
-        pooled = self.pool(maps) - self.centre
+        """Trunk maps -> (B, D) unit norm: layout part, then pooled part."""
+        return self.join(self.layout(self.tokens(maps)), self.to_pooled(self.pool(maps)))
+
+    def join(self, layout: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
+        """Both parts of any norm -> (B, D) unit norm."""
         parts = [
-            torch.sqrt(1 - self.pooled_share) * unit_norm(self.layout(maps)),
+            torch.sqrt(1 - self.pooled_share) * unit_norm(layout),
             torch.sqrt(self.pooled_share) * unit_norm(pooled),
         ]
         return torch.cat(parts, dim=1)
 
-    def layout(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Trunk maps -> (B, layout_dim), where things are."""
+    def tokens(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Trunk maps -> (B, width, positions): both strides flattened, what the mixer reads."""
         middle = functional.relu(self.lateral_middle(maps[0]))
         late = functional.relu(self.lateral_late(maps[1]))
-        positions = torch.cat([functional.avg_pool2d(middle, 2).flatten(2), late.flatten(2)], dim=2)
-        rows = self.to_rows(self.mixer(positions))  # (B, width, rows)
+        return torch.cat([functional.avg_pool2d(middle, 2).flatten(2), late.flatten(2)], dim=2)
+
+    def layout(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens -> (B, layout_dim), where things are."""
+        rows = self.to_rows(self.mixer(tokens))  # (B, width, rows)
         return self.to_channels(rows.transpose(1, 2)).flatten(1)
 
     def pool(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Trunk maps -> (B, channels of both), wherever things are."""
-        pooled = [self.pool_middle(functional.relu(maps[0])), self.pool_late(functional.relu(maps[1]))]
-        return torch.cat(pooled, dim=1) / 2**0.5
+        """Trunk maps -> (B, channels of all), wherever things are."""
+        pools = (self.pool_middle, self.pool_late, self.pool_last)
+        pooled = [pool(functional.relu(tap)) for pool, tap in zip(pools, maps)]
+        return torch.cat(pooled, dim=1) / len(pooled) ** 0.5
 
 
 class PlaceExport(nn.Module):

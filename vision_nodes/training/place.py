@@ -46,6 +46,10 @@ class PlaceTask:
 
     metric_name = "score"
     higher_is_better = True
+    development = (
+        "score is the mean of the three development sets: parts of photographs held out of training seen again, "
+        "held-out rendered worlds walked again, loops in rendered worlds"
+    )
 
     def __init__(self, config: TrainingConfig) -> None:
         unknown = sorted(set(config.options) - set(DEFAULTS))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from vision_nodes.evaluation.places import IGNORED, POSITIVE
+
 
 def multi_similarity_loss(
     descriptors: torch.Tensor,
@@ -35,7 +37,41 @@ def multi_similarity_loss(
     same = places[:, None] == other_places[None, :]
     own = torch.zeros_like(same)
     own.fill_diagonal_(True)
-    positive, negative = same & ~own, ~same
+    return _pull_and_push(similarity, same & ~own, ~same, (alpha, beta, base, margin))
+
+
+def overlap_loss(
+    descriptors: torch.Tensor,
+    shared: torch.Tensor,
+    alpha: float = 2.0,
+    beta: float = 40.0,
+    base: float = 0.5,
+    margin: float = 0.1,
+) -> torch.Tensor:
+    """`multi_similarity_loss` when sameness is a matter of degree.
+
+    Args:
+        descriptors: (B, D) unit norm.
+        shared: (B, B) overlap of the views; one place from `POSITIVE` on, two below `IGNORED`, else not used.
+
+    Returns:
+        Scalar; 0 when no pair is worth learning from.
+    """
+    own = torch.eye(len(shared), dtype=torch.bool, device=shared.device)
+    similarity = descriptors @ descriptors.T
+    return _pull_and_push(
+        similarity, (shared >= POSITIVE) & ~own, (shared < IGNORED) & ~own, (alpha, beta, base, margin)
+    )
+
+
+def _pull_and_push(
+    similarity: torch.Tensor,
+    positive: torch.Tensor,
+    negative: torch.Tensor,
+    sharpness: tuple[float, float, float, float],
+) -> torch.Tensor:
+    """Mine pairs and weigh them; (B, M) similarities and masks, (alpha, beta, base, margin)."""
+    alpha, beta, base, margin = sharpness
     hardest_positive = similarity.masked_fill(~positive, torch.inf).amin(dim=1, keepdim=True)
     hardest_negative = similarity.masked_fill(~negative, -torch.inf).amax(dim=1, keepdim=True)
     positive = positive & (similarity < hardest_negative + margin)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,14 @@ GRID_PX = 12  # spacing of the pixels whose visibility is checked
 DEPTH_TOLERANCE = 0.08
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What `overlap` asks of a view."""
+
+    depth_m: np.ndarray  # (H, W) metres along the optical axis
+    T_world_cam: np.ndarray  # (4, 4)
+
+
 def scattered(pose: np.ndarray, rng: np.random.Generator, spread: float) -> np.ndarray:
     """A pose near `pose` (4, 4): turned about the vertical by `spread` rad (1 sigma), tilted and moved."""
     yaw, tilt = rng.normal(0, spread), rng.normal(0, 0.4 * spread)
@@ -38,12 +47,12 @@ def scattered(pose: np.ndarray, rng: np.random.Generator, spread: float) -> np.n
     return near
 
 
-def overlap(a: RenderedFrame, b: RenderedFrame, K: np.ndarray) -> float:
+def overlap(a: RenderedFrame | Seen, b: RenderedFrame | Seen, K: np.ndarray) -> float:
     """Mean of the shares of a's pixels seen in b and b's seen in a."""
     return (_seen(a, b, K) + _seen(b, a, K)) / 2
 
 
-def _seen(a: RenderedFrame, b: RenderedFrame, K: np.ndarray) -> float:
+def _seen(a: RenderedFrame | Seen, b: RenderedFrame | Seen, K: np.ndarray) -> float:
     """Share of a grid of a's pixels whose surface is visible in b."""
     height, width = a.depth_m.shape
     ys, xs = np.mgrid[GRID_PX // 2 : height : GRID_PX, GRID_PX // 2 : width : GRID_PX].reshape(2, -1)
