@@ -35,7 +35,7 @@ class CocoBoxes:
     def __init__(self, annotation: Path, class_names: tuple[str, ...] = ROBOT_CLASSES) -> None:
         if not annotation.is_file():
             raise TrainingError("COCO annotations", f"nothing at {annotation}", "correct options.data")
-        content = json.loads(annotation.read_text())
+        content = _read_annotation(annotation)
         by_name = {category["name"]: category["id"] for category in content["categories"]}
         missing = [name for name in class_names if name not in by_name]
         if missing:
@@ -108,3 +108,21 @@ class CocoBoxes:
             {"image_id": image_id, "category_id": self.category_ids[c], "bbox": box, "score": score}
             for box, score, c in zip(boxes.tolist(), result.scores.tolist(), result.class_ids.tolist())
         ]
+
+
+def _read_annotation(path: Path) -> dict[str, Any]:
+    """The file's content. Raises TrainingError when it is cut off, or its parts do not belong together."""
+    try:
+        content = json.loads(path.read_text())
+        images = {image["id"] for image in content["images"]}
+        categories = {category["id"] for category in content["categories"]}
+        for item in content["annotations"]:
+            if item["image_id"] not in images or item["category_id"] not in categories:
+                received = (
+                    f"annotation {item.get('id')} of image {item['image_id']}, category {item['category_id']}"
+                )
+                raise TrainingError(f"images and categories that {path} lists", received, "correct the file")
+    except (ValueError, KeyError, TypeError) as error:
+        received = f"{path}: {type(error).__name__} {error}"
+        raise TrainingError("a whole COCO annotation file", received, "restore the data folder") from error
+    return dict(content)

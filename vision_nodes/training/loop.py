@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,7 +177,7 @@ def _step(run: Run, batch: Any) -> dict[str, float]:
     steps = config.epochs * run.batches
     factor = learning_rate_factor(progress.step, steps, warmup, config.final_learning_rate)
     set_learning_rate(run.optimiser, config.learning_rate * factor)
-    try:
+    with _memory_explained():
         losses = run.task.loss(run.model, batch)
         if not torch.isfinite(losses["total"]):
             values = {name: float(value.detach()) for name, value in losses.items()}
@@ -185,10 +187,6 @@ def _step(run: Run, batch: Any) -> dict[str, float]:
         run.fabric.backward(losses["total"])
         run.fabric.clip_gradients(run.model, run.optimiser, max_norm=config.gradient_clip)
         run.optimiser.step()
-    except (MemoryError, RuntimeError) as error:
-        if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
-            raise
-        raise TrainingError("enough memory", str(error)[:200], "lower batch or input_wh") from error
     update_average(run.averaged, run.network, config.ema_decay, progress.step)
     return {name: float(value.detach()) for name, value in losses.items()}
 
@@ -198,8 +196,19 @@ def _validate(run: Run) -> dict[str, float]:
     epoch = run.progress.epoch + 1
     if epoch % run.config.validate_every and epoch != run.config.epochs:
         return {}
-    with torch.no_grad():
+    with torch.no_grad(), _memory_explained():
         return run.task.evaluate(run.averaged.eval(), run.validation)
+
+
+@contextmanager
+def _memory_explained() -> Iterator[None]:
+    """Turns out-of-memory errors, which torch raises in several types, into one that says what to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
+            raise
+        raise TrainingError("enough memory", str(error)[:200], "lower batch or input_wh") from error
 
 
 def _finish_epoch(run: Run, losses: dict[str, float], metrics: dict[str, float]) -> None:

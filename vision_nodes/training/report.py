@@ -58,10 +58,13 @@ class RunReport:
             return
         row = history[-1]
         logger.info(" ".join(f"{name} {value:.5g}" for name, value in row.items()))
-        write_history(self.directory / "history.csv", history)
-        if time.monotonic() - self._drawn_at > DRAW_EVERY_S:
-            draw_curves(self.directory / "curves.png", history)
-            self._drawn_at = time.monotonic()
+        try:
+            write_history(self.directory / "history.csv", history)
+            if time.monotonic() - self._drawn_at > DRAW_EVERY_S:
+                draw_curves(self.directory / "curves.png", history)
+                self._drawn_at = time.monotonic()
+        except OSError as error:  # the checkpoint holds the history too
+            logger.warning("%s is not up to date: %s", self.directory / "history.csv", error)
         for name, value in row.items() if self._board else ():
             self._board.add_scalar(name, value, int(row["epoch"]))
 
