@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vision_nodes.odometry.feature_front_end import make_front_end
 from vision_nodes.odometry.geometry import bearings, invert, project, transform
-from vision_nodes.odometry.klt import KltTracker
 from vision_nodes.odometry.local_map import LocalMap
 from vision_nodes.odometry.settings import OdometrySettings
 from vision_nodes.odometry.tracking import Correspondences, PoseEstimate, ransac_pose, refine_pose
@@ -20,7 +20,7 @@ class FrameTracker:
 
     def __init__(self, settings: OdometrySettings) -> None:
         self.settings = settings
-        self.klt = KltTracker(settings)
+        self.klt = make_front_end(settings)
         self.map = LocalMap(settings)
         self.K = np.eye(3)
         self.typical_depth = 1.0

@@ -13,6 +13,13 @@ class OdometrySettings:
     """Settings of `VisualOdometry`; pixels are those of the working image."""
 
     # front end
+    front_end: str = setting(
+        "klt",
+        "how points are found again: Lucas-Kanade alone, or learned features first",
+        choices=("klt", "features"),
+        live=False,
+    )
+    features_model: str = setting("features", "model of the front end features", live=False)
     max_tracks: int = setting(320, "points followed at a time", minimum=60, maximum=2000, live=False)
     window_px: int = setting(17, "side of the Lucas-Kanade window", minimum=7, maximum=61, live=False)
     pyramid_levels: int = setting(
