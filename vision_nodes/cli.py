@@ -23,6 +23,10 @@ VERBS = {
         "vision_nodes.commands.evaluate",
         "score bags, results bags and labelled sets; report, gates, comparison",
     ),
+    "compare-features": (
+        "vision_nodes.export.compare_features",
+        "pose AUC and time of local features beside XFeat, ALIKED, RootSIFT, ORB (needs the train extra)",
+    ),
     "bag": ("vision_nodes.commands.bag", "make and inspect bags"),
     "map": ("vision_nodes.commands.map", "build a place map from posed pictures, localise pictures in it"),
     "bench": ("vision_nodes.commands.bench", "measure rate, latency, CPU and memory of the graph"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import cv2
@@ -96,3 +97,18 @@ def test_no_pairs_is_an_error(folder: Path):
     pairs = read_pose_pairs(folder, min_overlap=0.999, min_baseline_m=1.0)
     with pytest.raises(BagError, match="none in"):
         score_method("orb", orb(), [pairs])
+
+
+def test_the_command_writes_the_table(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("torch")
+    from vision_nodes.cli import main
+
+    out = tmp_path / "table.json"
+    arguments = ["compare-features", str(folder), "--min-overlap", "0.5", "--methods", "orb", "rootsift"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    table = json.loads(out.read_text())
+    assert table["pairs"] == 2 and set(table["methods"]) == {"orb", "rootsift"}
+    value, low, high = table["methods"]["rootsift"]["auc20"]
+    assert 0 <= low <= value <= high <= 1
+    assert "rootsift" in capsys.readouterr().out
+    assert main(["compare-features", str(folder), "--methods", "no_such_model"]) == 1
