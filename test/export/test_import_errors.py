@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,27 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
     words = ["import", file, "--task", "place", "--decoder", "descriptor", "--out", tmp_path / "models"]
     assert main([str(word) for word in words]) == 1
     assert "--out DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["mine.onnx", "mine.yaml"])
+def test_a_disk_that_fills_up_leaves_no_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    real, out = os.fsync, tmp_path / "models"
+
+    def full(handle: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        if f"{out}/" in name and f".{file}." in name:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    source = save_head(tmp_path / "mine.onnx", {"o": np.ones((1, 8), np.float32)})
+    monkeypatch.setattr(os, "fsync", full)
+    words = ["import", source, "--task", "place", "--decoder", "descriptor", "--out", out]
+    assert main([str(word) for word in words]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert not list(out.glob("*.yaml"))  # without a manifest nothing finds what else is there
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
 def test_names_in_every_form(tmp_path: Path) -> None:
