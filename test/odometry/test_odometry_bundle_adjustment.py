@@ -102,3 +102,23 @@ def test_a_point_without_observation_is_refused():
     lonely = replace(p, points=np.vstack([p.points, [0, 0, 5]]))
     with pytest.raises(np.linalg.LinAlgError):
         solve_bundle(lonely)
+
+
+def test_measured_depth_brings_the_scale_back():
+    """A window whose free part has the wrong scale: only depth can tell, one bad pixel in ten does no harm."""
+    rng = np.random.default_rng(4)
+    K = np.array([[500.0, 0, 319.5], [0, 500.0, 239.5], [0, 0, 1]])
+    points = np.stack([rng.uniform(-2, 2, 60), rng.uniform(-1.5, 1.5, 60), rng.uniform(4, 8, 60)], axis=1)
+    T = np.stack([exp_se3(np.array([-0.3 * i, 0.02 * i, 0.05 * i, 0.01 * i, 0, 0])) for i in range(4)])
+    cameras, landmarks = np.repeat(np.arange(4), 60), np.tile(np.arange(60), 4)
+    seen = np.einsum("mij,mj->mi", T[cameras, :3, :3], points[landmarks]) + T[cameras, :3, 3]
+    depth = seen[:, 2] * (1 + rng.normal(0, 0.01, len(seen)))
+    depth[::10] *= 2
+    depth[5::10] = np.nan
+    wrong, wrong_points = T.copy(), points * 1.15
+    wrong[:, :3, 3] *= 1.15
+    problem = BundleProblem(K, wrong, 1, wrong_points, cameras, landmarks, project(K, seen), 0.7, depth)
+    solution = solve_bundle(problem, iterations=30, tolerance=1e-9)
+    assert np.allclose(solution.T_cam_odom[:, :3, 3], T[:, :3, 3], atol=0.02)
+    blind = solve_bundle(replace(problem, depth=None), iterations=30, tolerance=1e-9)
+    assert np.linalg.norm(blind.T_cam_odom[-1, :3, 3]) > 1.1 * np.linalg.norm(T[-1, :3, 3])

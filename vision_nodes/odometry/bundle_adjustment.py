@@ -13,6 +13,7 @@ import numpy as np
 from vision_nodes.odometry.geometry import exp_se3, project, projection_jacobians
 
 HUBER_SIGMA = 1.5
+DEPTH_SIGMA = 0.02  # relative, of a depth camera's pixel
 BEHIND_COST = 400.0  # an observation behind its camera costs as much as a gross outlier
 
 
@@ -28,6 +29,7 @@ class BundleProblem:
     landmarks: np.ndarray  # (M,) int64 point of each observation
     xy: np.ndarray  # (M, 2) float64 px
     sigma_px: float
+    depth: np.ndarray | None = None  # (M,) depth a depth camera measured along z, NaN = none
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,34 @@ def _huber_cost(norm: np.ndarray) -> float:
     return float(cost.sum()) + BEHIND_COST * float((~finite).sum())
 
 
+def _depth_residuals(problem: BundleProblem, points_cam: np.ndarray) -> np.ndarray | None:
+    """(M,) measured depths' errors in sigmas, 0 where none was measured; None without a depth camera."""
+    if problem.depth is None:
+        return None
+    error = points_cam[:, 2] / problem.depth - 1
+    return np.where(np.isfinite(error), error, 0.0) / DEPTH_SIGMA
+
+
+def _depth_rows(
+    problem: BundleProblem, T: np.ndarray, points_cam: np.ndarray, errors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A third row for every observation: Jacobians by point (M, 1, 3) and camera (M, 1, 6), residual (M, 1, 1)."""
+    assert problem.depth is not None
+    root = np.sqrt(np.minimum(1.0, HUBER_SIGMA / np.maximum(np.abs(errors), 1e-9)))
+    scale = np.where(np.isfinite(problem.depth), root / (problem.depth * DEPTH_SIGMA), 0.0)
+    J_camera = np.zeros((len(errors), 1, 6))
+    J_camera[:, 0, 2], J_camera[:, 0, 3], J_camera[:, 0, 4] = 1, points_cam[:, 1], -points_cam[:, 0]
+    J_point = T[problem.cameras, 2:3, :3] * scale[:, None, None]
+    return J_point, J_camera * scale[:, None, None], (errors * root)[:, None, None]
+
+
 def _cost(problem: BundleProblem, T: np.ndarray, points: np.ndarray) -> float:
-    return _huber_cost(_residuals(problem, T, points)[2])
+    points_cam, _, norm = _residuals(problem, T, points)
+    return _total_cost(norm, _depth_residuals(problem, points_cam))
+
+
+def _total_cost(norm: np.ndarray, depth_errors: np.ndarray | None) -> float:
+    return _huber_cost(norm) + (0.0 if depth_errors is None else _huber_cost(np.abs(depth_errors)))
 
 
 def _chi2(problem: BundleProblem, T: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -146,6 +174,10 @@ def _linearise(problem: BundleProblem, layout: _Layout, T: np.ndarray, points: n
     J_camera = J_camera * (root / problem.sigma_px)
     J_point = (J_cam @ T[problem.cameras, :3, :3]) * (root / problem.sigma_px)
     r = residuals[:, :, None] * root
+    depth_errors = _depth_residuals(problem, points_cam)
+    if depth_errors is not None:
+        rows = _depth_rows(problem, T, points_cam, depth_errors)
+        J_point, J_camera, r = (np.concatenate(p, axis=1) for p in zip((J_point, J_camera, r), rows))
     JpT, JcT = np.swapaxes(J_point, 1, 2), np.swapaxes(J_camera, 1, 2)
 
     def by_point(blocks: np.ndarray) -> np.ndarray:
@@ -164,7 +196,7 @@ def _linearise(problem: BundleProblem, layout: _Layout, T: np.ndarray, points: n
         W=W.reshape(len(points), layout.n_free * 6, 3),
         g_cameras=by_camera(JcT @ r).ravel(),
         g_points=by_point(JpT @ r)[:, :, 0],
-        cost=_huber_cost(norm),
+        cost=_total_cost(norm, depth_errors),
     )
 
 

@@ -25,10 +25,12 @@ class Keyframe:
     xy: np.ndarray  # (N, 2) float32 px
     image: np.ndarray  # (H, W) uint8
     covariance: np.ndarray = field(default_factory=lambda: np.zeros((7, 7)))  # see `drift`
+    depths: np.ndarray | None = None  # (N,) metres a depth camera measured at `xy`, NaN = none
 
     def forget(self, keep: np.ndarray) -> None:
         """Keep only the observations where `keep` (N,) is True."""
         self.ids, self.xy = self.ids[keep], self.xy[keep]
+        self.depths = None if self.depths is None else self.depths[keep]
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,18 @@ class LocalMap:
         T_cam_odom = invert(np.stack([self.keyframes[int(k)].T_odom_cam for k in keyframe_ids]))
         problem = BundleProblem(
             K, T_cam_odom, fixed, self.points[used], cameras[keep].astype(np.int32), number[rows[keep]].astype(np.int32),
-            xy[keep], self.settings.pixel_sigma,
+            xy[keep], self.settings.pixel_sigma, self._depths(inside, keep),
         )  # fmt: skip
         return Window(problem, keyframe_ids, self.ids[used], self.generation, self.similarity)
+
+    def _depths(self, inside: np.ndarray, keep: np.ndarray) -> np.ndarray | None:
+        """Measured depths of `observations`[inside][keep]; None when there is no depth camera."""
+        keyframes = list(self.keyframes.values())
+        if all(k.depths is None for k in keyframes):
+            return None
+        depths = [np.full(len(k.ids), np.nan) if k.depths is None else k.depths for k in keyframes]
+        known = self.rows(np.concatenate([k.ids for k in keyframes])) >= 0
+        return np.concatenate(depths)[known][inside][keep]
 
     def apply(self, window: Window, solution: BundleSolution) -> np.ndarray | None:
         """Take over an optimised window; what is newer than it moves along rigidly.

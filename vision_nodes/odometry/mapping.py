@@ -149,7 +149,7 @@ def _best_views(local_map: LocalMap, rows: np.ndarray, centre: np.ndarray) -> tu
 def landmarks_from_depth(
     local_map: LocalMap, keyframe: Keyframe, depth: DepthMap, camera: CameraModel, K: np.ndarray
 ) -> int:
-    """Give a keyframe's tracks that are no landmarks yet the depth a depth camera measured.
+    """Give a keyframe what a depth camera measured: landmarks for its new tracks, depths for the optimisation.
 
     Args:
         camera: intrinsics of the depth map; both cameras see from the same place (registered depth).
@@ -157,8 +157,17 @@ def landmarks_from_depth(
     Returns:
         How many landmarks were added; pixels at depth edges or without depth add none.
     """
-    fresh = local_map.rows(keyframe.ids) < 0
-    rays = bearings(keyframe.xy[fresh], K)
+    rays = bearings(keyframe.xy, K)
+    z = sample_depth(depth, camera, rays)
+    keyframe.depths = z
+    good = np.isfinite(z) & (local_map.rows(keyframe.ids) < 0)
+    points = transform(keyframe.T_odom_cam, rays[good] * z[good, None])
+    local_map.add_landmarks(keyframe.ids[good], points)
+    return int(good.sum())
+
+
+def sample_depth(depth: DepthMap, camera: CameraModel, rays: np.ndarray) -> np.ndarray:
+    """(N,) depth along rays (N, 3) with z = 1; NaN outside, without depth and at depth edges."""
     at = np.round(project(camera.K, rays)).astype(int)
     height, width = depth.depth_m.shape
     inside = (at >= 1).all(1) & (at[:, 0] < width - 1) & (at[:, 1] < height - 1)
@@ -169,7 +178,4 @@ def landmarks_from_depth(
     z = around[:, 4]
     with np.errstate(invalid="ignore"):
         smooth = (around > 0).all(1) & (around.max(1) - around.min(1) < MAX_DEPTH_STEP * z)
-    good = inside & smooth & np.isfinite(z)
-    points = transform(keyframe.T_odom_cam, rays[good] * z[good, None])
-    local_map.add_landmarks(keyframe.ids[fresh][good], points)
-    return int(good.sum())
+    return np.where(inside & smooth, z, np.nan)
