@@ -12,6 +12,7 @@ from rich.console import Console
 from vision_nodes.errors import ConfigError
 from vision_nodes.training.config import CONFIG_DIR, TrainingConfig, read_config
 from vision_nodes.training.folds import cross_validate, show_folds
+from vision_nodes.training.from_bag import add_bag_arguments, run_from_bag
 from vision_nodes.training.loop import train
 from vision_nodes.training.registry import TASKS, make_task
 
@@ -24,7 +25,13 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument("--overfit", type=int, default=0, metavar="N", help="learn N samples by heart")
     parser.add_argument("--epochs", type=int, help="instead of the config's")
+    parser.add_argument("--start", type=Path, help="checkpoint to begin with (--qat, --from-bag)")
+    add_bag_arguments(parser)
+    parser.add_argument("--calibration", type=Path, metavar="DIR", help="pictures for the ranges of --qat")
     several = parser.add_mutually_exclusive_group()
+    several.add_argument(
+        "--qat", type=int, metavar="EPOCHS", help="fine-tune for INT8, with fake quantization"
+    )
     several.add_argument("--folds", type=int, metavar="K", help="cross-validate over the training split")
     several.add_argument(
         "--search", type=int, metavar="N", help="N trials over the config's `search` (optuna)"
@@ -33,16 +40,23 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train; 0 when done. Errors are `VisionNodesError`."""
-    config = read_config(arguments.config or CONFIG_DIR / f"{arguments.task}.yaml")
+    name = "depth_bag" if arguments.from_bag else arguments.task
+    config = read_config(arguments.config or CONFIG_DIR / f"{name}.yaml")
     if config.task != arguments.task:
         raise ConfigError(f"a config of task {arguments.task}", config.task, "choose another --config")
     if arguments.epochs:
         config = config.overriding(epochs=arguments.epochs)
     if arguments.overfit:
         config = config.overriding(options={**config.options, "augment": False})
-    directory = arguments.run or Path("runs") / arguments.task
+    directory = arguments.run or Path("runs") / name
     directory.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)  # the loader's and torch's threads would fight OpenCV's
+    if arguments.qat is not None:
+        from vision_nodes.export.qat_cli import run_qat
+
+        return run_qat(arguments, arguments.run or Path("runs") / f"{name}_qat")
+    if arguments.from_bag:
+        return run_from_bag(arguments, config, directory)
     task = make_task(config)
     if hasattr(task, "prepare"):  # data that a task makes for itself, once
         task.prepare()
