@@ -154,23 +154,30 @@ def fed_by_concat(source: Path) -> tuple[str, ...]:
     return tuple(n.name for n in model.graph.node if n.op_type in OPERATORS and n.input[0] in concats)
 
 
-def early_depthwise(source: Path) -> tuple[str, ...]:
-    """The first convolution and the depthwise ones after it, `EARLY_LAYERS` in all; () without any depthwise.
+def depthwise_layers(source: Path) -> tuple[str, ...]:
+    """The first convolution and every depthwise one; () without any depthwise.
 
     Few weights per channel and no averaging over channels: rounding hurts here most, and they cost little time.
+    NanoDet-Plus at 320x320, 500 pictures: AP 0.235 in float32, 0.228 with them in int8, 0.234 without; 9.7 and
+    10.7 ms.
     """
     model = onnx.load(source)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     groups = {n.name: next((a.i for a in n.attribute if a.name == "group"), 1) for n in convolutions}
     depthwise = [name for name, count in groups.items() if count > 1]
-    return (convolutions[0].name, *depthwise[: EARLY_LAYERS - 1]) if depthwise else ()
+    return (convolutions[0].name, *depthwise) if depthwise else ()
+
+
+def early_depthwise(source: Path) -> tuple[str, ...]:
+    """The first `EARLY_LAYERS` of `depthwise_layers`."""
+    return depthwise_layers(source)[:EARLY_LAYERS]
 
 
 def choose_recipe(
     source: Path, images: list[np.ndarray], score: Callable[[Path], float], floor: float
 ) -> tuple[Recipe, float]:
     """The first recipe that scores `floor`, else the best: calibration methods, then early depthwise layers in
-    float32 with what rounding moved given back, then the noisiest layers in float32.
+    float32 with what rounding moved given back, then all depthwise layers in float32, then the noisiest ones.
 
     Args:
         score: metric of a quantized file in the runtime that will serve it, higher is better.
@@ -189,8 +196,10 @@ def choose_recipe(
             if value > best:
                 best, chosen = value, recipe
 
-        early = early_depthwise(source)
-        repaired = [Recipe("minmax", early, corrected=True)] if early else []
+        depthwise = depthwise_layers(source)
+        repaired = [Recipe("minmax", early_depthwise(source), corrected=True)] if depthwise else []
+        if len(depthwise) > EARLY_LAYERS:
+            repaired.append(Recipe("percentile", tuple(dict.fromkeys((*concat, *depthwise)))))
         for recipe in [*(recipes if concat else recipes[:2]), *repaired]:
             if best < floor:
                 attempt(recipe)
