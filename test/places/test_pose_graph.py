@@ -19,6 +19,7 @@ from scipy.optimize import least_squares
 
 from vision_nodes.datatypes import LoopClosure
 from vision_nodes.places.closure_gate import Verdict
+from vision_nodes.places.graph_problem import graph_problem
 from vision_nodes.places.graph_solver import UNIT_SIGMA, GraphProblem, solve_graph, solve_scales
 from vision_nodes.places.pose_graph import PoseGraph, graph_worker
 from vision_nodes.places.rigid import difference, inverse, retract, rotation_log
@@ -150,7 +151,7 @@ def test_units_are_the_least_squares_of_all_that_is_known_about_them() -> None:
     graph = filled(odometry)
     for query in (41, 44):
         graph.state.accept(closure_in_units(true, units, query - 40, query))
-    problem = graph.state.problem()[1]
+    problem = graph_problem(graph.state)[1]
     rows, values = [], []
     for (a, b), sigma in zip(problem.odometry_pairs, problem.odometry_scale_sigmas):
         rows.append((np.eye(len(true))[b] - np.eye(len(true))[a]) / sigma)
@@ -173,7 +174,7 @@ def test_one_wrong_unit_does_not_move_the_others() -> None:
     for query in range(41, 48):
         made = closure_in_units(true, units, query - 40, query)
         graph.state.accept(replace(made, log_scale=1.0) if query == 44 else made)
-    assert np.abs(solve_scales(graph.state.problem()[1])).max() < 0.03
+    assert np.abs(solve_scales(graph_problem(graph.state)[1])).max() < 0.03
 
 
 def test_solver_agrees_with_scipy() -> None:
@@ -327,7 +328,7 @@ def small_problem() -> GraphProblem:
         graph.add_keyframe(k, 0, T, DEPTH)
     graph.state.place_segment(0, np.eye(4))
     graph.state.accept(closure(true, 1, 17))
-    return graph.state.problem()[1]
+    return graph_problem(graph.state)[1]
 
 
 def test_a_killed_solver_is_replaced() -> None:

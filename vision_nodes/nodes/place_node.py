@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +13,9 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Classification
 from visualization_msgs.msg import MarkerArray
 
-from vision_nodes.camera.model import CameraModel
 from vision_nodes.camera.transforms import invert
 from vision_nodes.config import replace_checked, setting
-from vision_nodes.datatypes import DepthMap, OdometryEstimate, PlaceResult
+from vision_nodes.datatypes import OdometryEstimate, PlaceResult
 from vision_nodes.errors import FrameError
 from vision_nodes.messages.to_ros import (
     image_to_ros,
@@ -34,7 +31,7 @@ from vision_nodes.nodes.extrinsics import Extrinsics, ExtrinsicSettings
 from vision_nodes.nodes.map_services import MapServices
 from vision_nodes.nodes.parameters import declare_settings
 from vision_nodes.nodes.pose_subscription import PoseSubscription
-from vision_nodes.nodes.robot_sensors import DepthCamera, DepthCameraSettings, RobotSensor
+from vision_nodes.nodes.robot_sensors import DepthBuffer, DepthCamera, DepthCameraSettings, RobotSensor
 from vision_nodes.nodes.spin import run_node
 from vision_nodes.nodes.task_node import TaskNode
 from vision_nodes.nodes.transforms import DYNAMIC_QOS, TransformBuffer, as_tf_message
@@ -44,8 +41,6 @@ from vision_nodes.places.recogniser import MODES, PlaceRecogniser
 from vision_nodes.places.settings import PlaceSettings
 from vision_nodes.preprocess.frame import Frame
 from vision_nodes.tasks.runners import DescriptorExtractor
-
-DEPTHS_KEPT = 8  # a depth image waits this long for its frame
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,7 @@ class PlaceNode(EngineNode):
         self._map_services: MapServices | None = None
         self._poses: PoseSubscription | None = None
         self.sensors: list[RobotSensor] = []
-        self._depths: OrderedDict[int, DepthMap] = OrderedDict()
-        self._depth_lock = threading.Lock()
+        self._depths = DepthBuffer()  # of a depth camera: a network's would be too rough for landmarks
         self._tracked: Worker[tuple[Frame, np.ndarray | None]] = Worker(
             "place_node", lambda item: self.process_tracked(*item)
         )
@@ -136,7 +130,7 @@ class PlaceNode(EngineNode):
     def start_task(self) -> None:
         """Frames come with their odometry answer: in process, or joined by stamp from topics."""
         if self.settings.depth_image:
-            self.sensors.append(DepthCamera(self, self.settings.depth_image, self._accept_depth_camera))
+            self.sensors.append(DepthCamera(self, self.settings.depth_image, self._depths.accept))
         if self.sink is not None:
             return
         if self.settings.use_odometry and not self._composed:
@@ -157,17 +151,6 @@ class PlaceNode(EngineNode):
         for sensor in self.sensors:
             sensor.close()
         self.sensors = []
-
-    def _accept_depth_camera(self, stamp: int, depth: DepthMap, camera: CameraModel) -> None:
-        with self._depth_lock:
-            self._depths[stamp] = depth
-            while len(self._depths) > DEPTHS_KEPT:
-                self._depths.popitem(last=False)
-
-    def _depth_of(self, frame: Frame) -> DepthMap | None:
-        """The depth camera's image of a frame; a network's would be too rough for landmarks."""
-        with self._depth_lock:
-            return self._depths.get(frame.stamp_ns)
 
     def describe(self) -> dict[str, str]:
         """Dropped frames and size of the map."""
@@ -206,7 +189,7 @@ class PlaceNode(EngineNode):
             raise FrameError("a frame with pixels", "an empty one", "check the camera")
         with self.statistics.stage("total"):
             result = self._recogniser.process(
-                frame, self._timed_descriptor, T_odom_cam, self._depth_of(frame)
+                frame, self._timed_descriptor, T_odom_cam, self._depths.of(frame.stamp_ns)
             )
         T_map_odom = self._recogniser.T_map_odom
         if T_odom_cam is not None and T_map_odom is not None and self.settings.publish_tf:

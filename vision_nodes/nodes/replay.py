@@ -24,6 +24,7 @@ from vision_nodes.bags.writer import BagWriter
 from vision_nodes.errors import BagError
 from vision_nodes.messages.typestore import build_typestore
 from vision_nodes.nodes.container import TASKS, Graph, compose
+from vision_nodes.nodes.robot_sensors import handlers_by_topic
 from vision_nodes.nodes.transforms import TransformBuffer
 from vision_nodes.preprocess.frame import Frame
 from vision_nodes.preprocess.pairing import StampPairer
@@ -108,7 +109,6 @@ class _Session:
         self._made: dict[str, Any] = self.graph.tasks
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="replay")
         self._poses: list[tuple[Frame, Any]] = []
-        self._sensors: dict[str, list[tuple[Any, Callable[[Any], None]]]] = {}
 
     def start(self) -> None:
         """Configure and activate every node; the first failure is raised."""
@@ -116,11 +116,7 @@ class _Session:
             node.open_task()
             node.start_task()
             node.active = True
-        for node in self._made.values():
-            for sensor in getattr(node, "sensors", ()):
-                for name, handler in sensor.handlers.items():
-                    topic = name if name.startswith("/") else f"/{name}"
-                    self._sensors.setdefault(topic, []).append((node, handler))
+        self._sensors = handlers_by_topic(self._made.values())
         if "odometry" in self._made:
             odometry = self._made["odometry"]
             odometry.consumers.append(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ from vision_nodes.messages.from_ros import (
 if TYPE_CHECKING:
     from vision_nodes.nodes.base import VisionNode
 
+DEPTHS_KEPT = 8  # a depth image waits this long for its frame
 DepthAccept = Callable[[int, DepthMap, CameraModel], None]
 
 
@@ -87,6 +90,26 @@ class DepthCamera(RobotSensor):
         self._accept(stamp_ns(message.header), depth, self._camera)
 
 
+class DepthBuffer:
+    """The last few depth images by stamp; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depths: OrderedDict[int, DepthMap] = OrderedDict()
+
+    def accept(self, stamp: int, depth: DepthMap, camera: CameraModel) -> None:
+        """Keep an image until its frame comes."""
+        with self._lock:
+            self._depths[stamp] = depth
+            while len(self._depths) > DEPTHS_KEPT:
+                self._depths.popitem(last=False)
+
+    def of(self, stamp: int) -> DepthMap | None:
+        """The image of a frame, None when there is none."""
+        with self._lock:
+            return self._depths.get(stamp)
+
+
 class WheelOdometrySensor(RobotSensor):
     """Calls `accept(stamp, T_odom_base)` for every message of a wheel-odometry topic."""
 
@@ -96,3 +119,13 @@ class WheelOdometrySensor(RobotSensor):
 
     def _on_odometry(self, message: Any) -> None:
         self._accept(stamp_ns(message.header), pose_from_ros(message.pose.pose))
+
+
+def handlers_by_topic(nodes: Iterable[Any]) -> dict[str, list[tuple[Any, Callable[[Any], None]]]]:
+    """Absolute topic -> (node, handler) of all sensors of some nodes: what replay feeds from a bag."""
+    found: dict[str, list[tuple[Any, Callable[[Any], None]]]] = {}
+    for node in nodes:
+        for sensor in getattr(node, "sensors", ()):
+            for name, handler in sensor.handlers.items():
+                found.setdefault(name if name.startswith("/") else f"/{name}", []).append((node, handler))
+    return found

@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 
 from vision_nodes.datatypes import LoopClosure
-from vision_nodes.places.graph_solver import GraphProblem
 from vision_nodes.places.rigid import angle_between, inverse, orthonormalised
 from vision_nodes.places.settings import GraphSettings
 
@@ -217,32 +216,6 @@ class GraphState:
         """Stop using a closure."""
         self.closures = [c for c in self.closures if c is not closure]
 
-    def problem(self) -> tuple[list[int], GraphProblem]:
-        """Ids in row order, and the solver's arrays, of all nodes whose place in the map is known."""
-        ids = [i for i, node in self.nodes.items() if node.T_map_cam is not None]
-        row = {keyframe_id: r for r, keyframe_id in enumerate(ids)}
-        steps = [(a, b) for a, b in self.odometry_pairs() if a in row and b in row]
-        closures = [c for c in self.closures if c.matched_id in row and c.query_id in row]
-        anchors: dict[int, int] = {}
-        for keyframe_id in ids:
-            anchors.setdefault(self._island[self.nodes[keyframe_id].segment], row[keyframe_id])
-        nodes = self.nodes
-        return ids, GraphProblem(
-            T_map_cam=_stack([nodes[i].T_map_cam for i in ids], (4, 4)),
-            odometry_pairs=_stack([(row[a], row[b]) for a, b in steps], (2,)).astype(np.int64),
-            odometry_T=_stack([inverse(nodes[a].T_odom_cam) @ nodes[b].T_odom_cam for a, b in steps], (4, 4)),
-            odometry_sigmas=_stack([self.step_sigmas(nodes[a], nodes[b]) for a, b in steps], (2,)),
-            closure_pairs=_stack([(row[c.matched_id], row[c.query_id]) for c in closures], (2,)).astype(
-                np.int64
-            ),
-            closure_T=_stack([c.T_matched_query for c in closures], (4, 4)),
-            closure_covariances=_stack([c.covariance for c in closures], (6, 6)),
-            odometry_scale_sigmas=_stack([self.scale_sigma(nodes[a], nodes[b]) for a, b in steps], ()),
-            closure_log_scales=_stack([c.log_scale for c in closures], ()),
-            closure_scale_sigmas=_stack([c.log_scale_sigma for c in closures], ()),
-            anchors=np.array(sorted(anchors.values()), dtype=np.int64),
-        )
-
     def take_over(self, ids: list[int], T_map_cam: np.ndarray, log_scales: np.ndarray) -> None:
         """Use solved poses; nodes added since follow their segment's last solved node."""
         solved = {i: (T, s) for i, T, s in zip(ids, T_map_cam, log_scales) if i in self.nodes}
@@ -276,7 +249,3 @@ def scene_depth(a: Node, b: Node) -> float:
     """Typical depth around two nodes, odometry's unit."""
     known = [d for d in (a.depth, b.depth) if np.isfinite(d)]
     return float(np.mean(known)) if known else _ASSUMED_DEPTH
-
-
-def _stack(items: list, shape: tuple[int, ...]) -> np.ndarray:
-    return np.array(items, dtype=np.float64).reshape(len(items), *shape)

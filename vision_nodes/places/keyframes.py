@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from vision_nodes.places.rigid import angle_between
@@ -32,6 +33,10 @@ class Keyframe:
     K: np.ndarray | None  # (3, 3) float64 of the frame's image; None = uncalibrated
     size_wh: tuple[int, int]
     thumbnail_jpeg: np.ndarray  # (B,) uint8, for people: overlay and map viewer
+
+    def thumbnail(self) -> np.ndarray:
+        """(h, w, 3) uint8 RGB."""
+        return cv2.cvtColor(cv2.imdecode(self.thumbnail_jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
     @property
     def has_landmark(self) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from vision_nodes.datatypes import LoopClosure
 from vision_nodes.places.closure_gate import ClosureGate, Verdict
+from vision_nodes.places.graph_problem import graph_problem
 from vision_nodes.places.graph_solver import GraphProblem, GraphSolution, solve_graph
 from vision_nodes.places.graph_state import GraphState, Node
 from vision_nodes.places.rigid import interpolate, inverse, orthonormalised
@@ -149,7 +150,7 @@ class PoseGraph:
                 return
 
     def _submit(self) -> bool:
-        ids, problem = self.state.problem()
+        ids, problem = graph_problem(self.state)
         if not len(problem.closure_pairs):
             self._dirty = False
             return False

@@ -6,11 +6,9 @@ No ROS and no network here: the descriptor comes as a callable that is only call
 from __future__ import annotations
 
 import threading
-from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from vision_nodes.datatypes import DepthMap, LoopClosure, PlaceResult
@@ -27,7 +25,7 @@ from vision_nodes.places.retrieval import Retrieval
 from vision_nodes.places.rigid import inverse
 from vision_nodes.places.segments import SegmentTracker
 from vision_nodes.places.settings import PlaceSettings
-from vision_nodes.places.sparsification import PROTECTED, covering, most_redundant
+from vision_nodes.places.sparsification import Forgetting
 from vision_nodes.preprocess.frame import Frame
 
 MODES = ("mapping", "localisation")
@@ -49,7 +47,7 @@ class PlaceRecogniser:
         self._graph_view = PoseGraphView(self._graph)
         self._mode = "mapping"
         self._landmark_segment = NO_SEGMENT
-        self._settling: deque[int] = deque()  # ids of the newest keyframes, which may not be forgotten yet
+        self._forgetting = Forgetting(settings)
         self._newest: tuple[Frame, np.ndarray | None, DepthMap | None] | None = None
 
     def close(self) -> None:
@@ -124,8 +122,7 @@ class PlaceRecogniser:
         with self._lock:
             if keyframe_id is None or keyframe_id not in self._database:
                 return None
-            jpeg = self._database[keyframe_id].thumbnail_jpeg
-        return cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+            return self._database[keyframe_id].thumbnail()
 
     def process(
         self,
@@ -215,7 +212,7 @@ class PlaceRecogniser:
             self._retrieval.begin_stream()
             self._graph = PoseGraph(self._settings, loaded.state)
             self._graph_view = PoseGraphView(self._graph)
-            self._settling.clear()
+            self._forgetting.restart()
             self._segments.restart_after(max(loaded.state.segments, default=NO_SEGMENT))
             self._policy.reset()
             self._landmarks.reset()
@@ -238,24 +235,8 @@ class PlaceRecogniser:
         if store:
             self._database.add(keyframe)
             self._retrieval.add(keyframe)
-            self._settling.append(keyframe.id)
-            self._make_room()
+            for victim in self._forgetting.after(keyframe.id, self._database, self._graph.state):
+                self._database.remove(victim)
+                self._retrieval.remove(victim)
+                self._graph.remove_keyframe(victim)
         return result
-
-    def _make_room(self) -> None:
-        """Forget what earlier passes show as well; in a full map also what is spaced least."""
-        if len(self._settling) > PROTECTED:
-            settled = self._settling.popleft()
-            if settled in self._database:
-                keyframe = self._database[settled]
-                if covering(keyframe, self._database, self._graph.state, self._settings) is not None:
-                    self._forget(settled)
-        limit = self._settings.max_keyframes
-        while len(self._database) > limit:
-            for victim in most_redundant(self._database, self._graph.state, max(1, limit // 100)):
-                self._forget(victim)
-
-    def _forget(self, keyframe_id: int) -> None:
-        self._database.remove(keyframe_id)
-        self._retrieval.remove(keyframe_id)
-        self._graph.remove_keyframe(keyframe_id)

@@ -35,7 +35,7 @@ _EXPECTED, _AROUND = 2, 3  # keyframes verified because the map expects them in 
 _REFINED = 2  # of the candidates with a pose, the best are refined and put to the tests
 _STRONG = 2.0  # times the minimal evidence: enough for a closure nothing else speaks for
 _NEIGHBOURS = 5  # ids apart: matches of consecutive keyframes that count as the same place
-_ENOUGH = 4.0  # times the minimal inliers, from the same viewpoint: no better candidate is looked for
+_ENOUGH = 3.5  # times the minimal inliers, from the same viewpoint: no better candidate is looked for
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Retrieval:
         order = list(dict.fromkeys([*ranked[:1], *expected, *ranked[1:]]))
         tried = order[: self._settings.verified_candidates]
         best = self._verify_all(query, tried, None)
-        if best is None or graph is None:
+        if best is None or graph is None or self._is_enough(self._merit(best, best.matched_id)):
             return best
         around = graph.around(query, self._closure(query, best), below_id, _AROUND)
         return self._verify_all(query, [i for i in around if i not in tried], best)
@@ -147,7 +147,7 @@ class Retrieval:
             if isinstance(hypothesis, Verification):
                 continue
             promising.append((self._merit(hypothesis, hypothesis.matched.id), hypothesis))
-            if promising[-1][0] >= _ENOUGH * self._settings.min_inliers:
+            if self._is_enough(promising[-1][0]):
                 break
         for merit, hypothesis in sorted(promising, key=lambda pair: -pair[0])[:_REFINED]:
             if best is not None and merit <= self._merit(best, best.matched_id):
@@ -159,6 +159,10 @@ class Retrieval:
                 best = result
                 break
         return best
+
+    def _is_enough(self, merit: float) -> bool:
+        """So close and so well confirmed that no better candidate is worth looking for."""
+        return merit >= _ENOUGH * self._settings.min_inliers
 
     def _merit(self, found: Verification | Hypothesis, matched_id: int) -> float:
         """Inliers, worth less the further apart the two views are: near ones overlap more and lie exacter."""

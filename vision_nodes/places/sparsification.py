@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from vision_nodes.places.graph_state import GraphState
@@ -12,6 +14,36 @@ from vision_nodes.places.settings import PlaceSettings
 
 PROTECTED = 10  # newest keyframes still gather landmarks
 _COMPARED = 8  # older keyframes at the place of a new one
+
+
+class Forgetting:
+    """Says after each new keyframe what leaves the map: what earlier passes show as well, and what a full map
+    can best do without."""
+
+    def __init__(self, settings: PlaceSettings) -> None:
+        self._settings = settings
+        self._settling: deque[int] = deque()  # the newest, which may not be forgotten yet
+
+    def restart(self) -> None:
+        """Another map: nothing of it is new."""
+        self._settling.clear()
+
+    def after(self, keyframe_id: int, database: KeyframeDatabase, state: GraphState) -> list[int]:
+        """Ids to forget now that this keyframe is stored."""
+        self._settling.append(keyframe_id)
+        victims: list[int] = []
+        if len(self._settling) > PROTECTED:
+            settled = self._settling.popleft()
+            if (
+                settled in database
+                and covering(database[settled], database, state, self._settings) is not None
+            ):
+                victims.append(settled)
+        limit = self._settings.max_keyframes
+        over = len(database) - len(victims) - limit
+        if over > 0:
+            victims += most_redundant(database, state, max(over, limit // 100))
+        return list(dict.fromkeys(victims))
 
 
 def covering(
