@@ -99,7 +99,7 @@ def _download(part: WeightFile, target: Path) -> Path:
 
 
 def _downloader(pooch: object) -> object:
-    return pooch.HTTPDownloader(timeout=30, progressbar=False)  # type: ignore[attr-defined]
+    return pooch.HTTPDownloader(timeout=30, progressbar=False)
 
 
 def _hash(content: bytes) -> str:

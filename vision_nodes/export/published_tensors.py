@@ -94,7 +94,7 @@ def _ncnn_weight(binary: bytes, at: int, size: int) -> tuple[np.ndarray, int]:
 
 
 def _take(binary: bytes, at: int, kind: type, count: int) -> tuple[np.ndarray, int]:
-    values = np.frombuffer(binary, kind, count, at)
+    values: np.ndarray = np.frombuffer(binary, kind, count, at)
     return values, at + values.nbytes
 
 

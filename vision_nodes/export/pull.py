@@ -145,7 +145,7 @@ def _manifest(entry: ZooEntry, recipe: Recipe, path: Path, files: list[Path]) ->
         licence=entry.licence,
         label=entry.label,
         source=f"{entry.source}; network re-implemented in this repository",
-        **recipe.keys,  # type: ignore[arg-type]
+        **recipe.keys,
     )
 
 
