@@ -98,3 +98,19 @@ def test_the_shipped_parameter_file_reaches_nodes_in_any_namespace(tmp_path: Pat
     finally:
         node.destroy_node()
         rclpy.shutdown(context=made)
+
+
+def test_a_bug_at_configure_is_shown_and_fails_the_transition(context: Any, capfd: Any) -> None:
+    """rclpy alone ends such a transition, and with it the process, without a word."""
+
+    class Broken(DetectionNode):
+        def open_task(self) -> None:
+            raise ZeroDivisionError("a bug in a node")
+
+    node = Broken(context=context)
+    try:
+        assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert "ZeroDivisionError: a bug in a node" in node.diagnostic_status().message
+        assert "in open_task" in capfd.readouterr().err  # the traceback
+    finally:
+        node.destroy_node()

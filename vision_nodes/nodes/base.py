@@ -153,6 +153,11 @@ class VisionNode(LifecycleNode):
             self.get_logger().error(self._problem)
             undo()
             return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # rclpy would end the transition without a word
+            self._problem = f"{type(error).__name__}: {error}"
+            self.get_logger().error(traceback.format_exc())
+            undo()
+            return TransitionCallbackReturn.FAILURE
         self._problem = ""
         return TransitionCallbackReturn.SUCCESS
 

@@ -50,6 +50,7 @@ RESULT_TYPES: dict[str, type] = {
     "/odometry": Odometry,
     "/odometry/state": DiagnosticArray,
     "/path": PathMessage,
+    "/map_path": PathMessage,
     "/place_matches": Classification,
     "/loop_closures": PoseWithCovarianceStamped,
     "/pose_graph": MarkerArray,
