@@ -114,3 +114,17 @@ def test_a_bug_at_configure_is_shown_and_fails_the_transition(context: Any, capf
         assert "in open_task" in capfd.readouterr().err  # the traceback
     finally:
         node.destroy_node()
+
+
+def test_thresholds_are_the_models_own_until_a_parameter_says_otherwise(context: Any) -> None:
+    node = make(context)
+    try:
+        node.trigger_configure()
+        own = node.engine.manifest.postprocess["score_threshold"]
+        assert node._threshold == own > 0
+        assert node.set_parameters([Parameter("score_threshold", value=0.8)])[0].successful
+        assert node._threshold == 0.8
+        assert node.set_parameters([Parameter("score_threshold", value=0.0)])[0].successful
+        assert node._threshold == own
+    finally:
+        node.destroy_node()

@@ -19,6 +19,7 @@ from vision_nodes.tasks.runners import Detector
 from vision_nodes.tracking.settings import TrackerSettings
 from vision_nodes.tracking.tracker import Tracker
 
+SCORE_THRESHOLD, NMS_IOU = 0.35, 0.6  # of a model whose manifest names none
 WEAK_SCORE = 0.1  # weakest box the tracker may use to keep an id alive
 
 
@@ -28,10 +29,16 @@ class DetectionNodeSettings(EngineSettings):
 
     model: str = setting("detection", "model name, name:precision or manifest path", live=False)
     score_threshold: float = setting(
-        0.35, "boxes below this score are not published", minimum=0.0, maximum=1.0
+        0.0,
+        "boxes below this score are not published; 0 = the model's own threshold",
+        minimum=0.0,
+        maximum=1.0,
     )
     nms_iou: float = setting(
-        0.6, "IoU above which the weaker box of one class is removed", minimum=0.0, maximum=1.0
+        0.0,
+        "IoU above which the weaker box of one class is removed; 0 = the model's own",
+        minimum=0.0,
+        maximum=1.0,
     )
     track: bool = setting(True, "give detections ids that last over time")
     box_pixels: str = setting(
@@ -59,7 +66,10 @@ class DetectionNode(EngineNode):
     def _make_detector(self) -> Detector:
         # The tracker's second association needs the weak boxes too; they are cut after it.
         lowest = WEAK_SCORE if self.settings.track else 1.0
-        return Detector(self.engine, min(self.settings.score_threshold, lowest), self.settings.nms_iou)
+        own = self.engine.manifest.postprocess
+        self._threshold = self.settings.score_threshold or own.get("score_threshold", SCORE_THRESHOLD)
+        nms_iou = self.settings.nms_iou or own.get("nms_iou", NMS_IOU)
+        return Detector(self.engine, min(self._threshold, lowest), nms_iou)
 
     def apply_settings(self, settings: DetectionNodeSettings) -> None:
         """New thresholds hold from the next frame."""
@@ -77,7 +87,7 @@ class DetectionNode(EngineNode):
         if self.settings.track:
             with self.statistics.stage("track"):
                 detections = self._tracker.update(detections, frame.stamp_ns, frame.gray())
-        detections = detections.above(self.settings.score_threshold)
+        detections = detections.above(self._threshold)
         published = boxes_to_source(detections, frame, raw=self.settings.box_pixels == "raw")
         names = self.engine.manifest.class_names
         self._output.publish(detections_to_ros(published, (frame.stamp_ns, frame.frame_id), names))
