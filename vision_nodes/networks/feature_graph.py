@@ -2,8 +2,9 @@
 
 Keypoints are corners (Shi and Tomasi, CVPR 1994), found at half the size, where they cost a fraction and blur and
 noise are averaged away, refined below the pixel by a parabola through the response, and ranked by response times
-the network's reliability. XFeat's own keypoints (whole pixels, from 8x8 cells) gave 36 % AUC@5 on rendered
-pairs where these give 60 %, with equal descriptors; in the soft pictures of 7-Scenes both give the same. Only operators that TensorRT and the CPU runtimes take.
+the network's reliability. XFeat's own keypoints (whole pixels, from 8x8 cells) gave 36 % AUC@5 on rendered pairs
+where these give 60 %, with equal descriptors; in the soft pictures of 7-Scenes no difference shows. Only operators
+that TensorRT and the CPU runtimes take.
 """
 
 from __future__ import annotations
