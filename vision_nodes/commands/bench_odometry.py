@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             if args.baseline:
                 runs[-1] |= baseline_figures(noisy)
         rows[source.name] = runs
-    Console(width=180).print(_table(rows, args.runs))
+    Console(width=240).print(_table(rows, args.runs))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
     return 0
