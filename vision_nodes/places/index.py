@@ -13,7 +13,7 @@ import numpy as np
 
 LINKS = 32  # M of HNSW: links per node and level (twice on the ground level)
 EF_CONSTRUCTION = 80
-EF_SEARCH = 256
+EF_SEARCH = 400
 _MIGRATED_PER_ADD = 16  # vectors moved to the graph with each addition, so that no single one stalls
 _SLACK = 4096  # moved vectors the exhaustive part keeps before it is compacted
 
