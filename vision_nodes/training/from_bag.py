@@ -123,7 +123,7 @@ def _export(
     path = directory / f"{card['name']}.onnx"
     module: Any = task.export_module(network).eval()
     export_onnx(module, module.output_names, config.input_wh, path)
-    worst = max(parity(module, path, sample_images(task, 4)).values())  # type: ignore[arg-type]
+    worst = max(parity(module, path, sample_images(task, 4)).values())
     if not worst <= FLOAT_TOLERANCE:
         path.unlink()
         raise ModelError(f"torch and ONNX within {FLOAT_TOLERANCE}", f"{worst:.4g}", "report the network")
