@@ -7,13 +7,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import faiss
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from vision_nodes.engine.loader import open_engine
 from vision_nodes.evaluation.place_index import IndexFigures, measure_index, rendered_revisits
+from vision_nodes.places.index import search_threads
 from vision_nodes.preprocess.frame import Frame
 from vision_nodes.tasks.runners import DescriptorExtractor
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe rendered revisits, fill the index, ask it on one thread."""
-    faiss.omp_set_num_threads(1)
+    search_threads(1)
     with open_engine(args.model, threads=1) as engine:
         extract = DescriptorExtractor(engine)
 

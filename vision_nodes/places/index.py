@@ -18,6 +18,11 @@ _MIGRATED_PER_ADD = 16  # vectors moved to the graph with each addition, so that
 _SLACK = 4096  # moved vectors the exhaustive part keeps before it is compacted
 
 
+def search_threads(count: int) -> None:
+    """Threads of FAISS in this process, for every index; it takes all cores by default."""
+    faiss.omp_set_num_threads(count)
+
+
 class DescriptorIndex:
     """Ids and unit descriptors; ids must be added in increasing order."""
 
