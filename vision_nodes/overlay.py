@@ -10,6 +10,15 @@ import numpy as np
 from vision_nodes.datatypes import DepthMap, Detections, PlaceResult, Segmentation
 from vision_nodes.tasks.classes import GENERAL_CLASSES, GENERAL_PALETTE
 
+# Names that other label sets (CamVid, Cityscapes, ADE20K) have for our classes: drawn in the same colours.
+SAME_CLASS = {
+    "tree": "vegetation",
+    "sidewalk": "pavement",
+    "car": "vehicle",
+    "pedestrian": "person",
+    "sign_symbol": "pole_sign",
+}
+OTHER_COLORS = {"pole": (153, 153, 153), "fence": (190, 100, 100), "bicyclist": (255, 120, 200)}
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -22,15 +31,16 @@ def color_of(index: int) -> tuple[int, int, int]:
 
 def palette_for(names: Sequence[str]) -> np.ndarray:
     """(K, 3) uint8 RGB for a model's classes: the package's own colours where it knows the name."""
-    known = dict(zip(GENERAL_CLASSES, GENERAL_PALETTE))
-    return np.array([known.get(name, color_of(i)) for i, name in enumerate(names)], np.uint8).reshape(-1, 3)
+    known = {**dict(zip(GENERAL_CLASSES, GENERAL_PALETTE.tolist())), **OTHER_COLORS}
+    colors = [known.get(SAME_CLASS.get(name, name), color_of(i)) for i, name in enumerate(names)]
+    return np.array(colors, np.uint8).reshape(-1, 3)
 
 
 def draw_detections(image: np.ndarray, detections: Detections, names: Sequence[str]) -> np.ndarray:
     """(H, W, 3) uint8 RGB with boxes, class names, scores and track ids; boxes in image pixels."""
     drawn = image.copy()
     for i in range(len(detections)):
-        x0, y0, x1, y1 = (int(round(float(v))) for v in detections.boxes_xyxy[i])
+        x0, y0, x1, y1 = (round(float(v)) for v in detections.boxes_xyxy[i])
         track = -1 if detections.track_ids is None else int(detections.track_ids[i])
         color = color_of(track if track >= 0 else int(detections.class_ids[i]))
         text = f"{names[int(detections.class_ids[i])]} {detections.scores[i]:.2f}" + (
