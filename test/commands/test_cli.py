@@ -31,7 +31,9 @@ def test_no_verb_is_wrong_usage() -> None:
     assert stop.value.code == 2
 
 
-def test_an_explained_error_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_explained_error_is_one_line_and_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["replay", str(tmp_path / "no.mcap"), str(tmp_path / "out.mcap")]) == 1
     error = capsys.readouterr().err
     assert "expected" in error and "remedy" in error and "Traceback" not in error
@@ -52,7 +54,9 @@ def test_build_without_tensorrt_says_what_is_missing(capsys: pytest.CaptureFixtu
 
 
 def test_parameters_of_replay() -> None:
-    parsed = parse_parameters(["detection=detection:fp32"], ["odometry_node.base_frame=''", "depth_node.threads=2"])
+    parsed = parse_parameters(
+        ["detection=detection:fp32"], ["odometry_node.base_frame=''", "depth_node.threads=2"]
+    )
     assert parsed == {
         "detection_node": {"model": "detection:fp32"},
         "odometry_node": {"base_frame": ""},

@@ -155,5 +155,7 @@ def test_long_gap_and_repeated_stamp_stay_finite() -> None:
 def test_image_size_change_does_not_stop_it() -> None:
     tracker = Tracker()
     for k, size in enumerate([(240, 320), (480, 640), (480, 640), (4, 4)]):
-        result = tracker.update(detections((100, 100, 40, 40, 0.9, 0)), k * FRAME_NS, np.zeros(size, np.uint8))
+        result = tracker.update(
+            detections((100, 100, 40, 40, 0.9, 0)), k * FRAME_NS, np.zeros(size, np.uint8)
+        )
         assert len(result) == 1 and np.isfinite(result.boxes_xyxy).all()

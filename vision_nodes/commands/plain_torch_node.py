@@ -8,6 +8,7 @@ not depend on them. It is in the package so that the comparison has a command; n
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def make_graph(name: str) -> tuple[nn.Module, tuple[int, int], tuple[str, ...]]:
     config = read_config(Path(CONFIG_DIR) / f"{name}.yaml")
     task = make_task(config)
     names = tuple(getattr(task, "class_names", ()))
-    makers = {
+    makers: dict[str, Callable[[], nn.Module]] = {
         "detection": lambda: NanoDetPlus(len(names)),
         "segmentation": lambda: Segmenter(len(names), config.input_wh),
         "depth": lambda: DepthNetwork(imagenet=False),

@@ -116,7 +116,7 @@ def _hygiene(graph: Graph, content: bytes) -> Iterator[Finding]:
             yield Finding(16, name, f"{count} nodes of this name", "give each its own name")
     try:
         onnx.checker.check_model(content, full_check=True)
-    except Exception as error:  # noqa: BLE001 - the checker and shape inference raise several classes
+    except Exception as error:
         yield Finding(16, "model", f"onnx.checker: {str(error).strip()}", "repair or export again")
     yield from _loads(content)
 
@@ -128,7 +128,7 @@ def _loads(content: bytes) -> Iterator[Finding]:
 
     try:
         onnxruntime.InferenceSession(content, session_options(1), providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - the binding raises a dozen unrelated classes
+    except Exception as error:
         yield Finding(16, "model", f"ONNX Runtime cannot load it: {error}", "repair or export again")
 
 

@@ -25,7 +25,10 @@ from vision_nodes.engine.manifest_specs import (
 from vision_nodes.engine.manifest_yaml import manifest_to_yaml, values_from_fields
 from vision_nodes.errors import ModelError
 
-REFUSED_LOSS, ACCEPTED_LOSS = "refused_loss", "accepted_loss"  # in `accuracy`: the gate's verdict on a precision
+REFUSED_LOSS, ACCEPTED_LOSS = (
+    "refused_loss",
+    "accepted_loss",
+)  # in `accuracy`: the gate's verdict on a precision
 
 __all__ = [
     "ACCEPTED_LOSS",

@@ -80,7 +80,7 @@ class UpgradingEngine(Engine):
     def _work(self) -> None:
         try:
             built = self._build(self._progress)
-        except Exception as error:  # noqa: BLE001 - whatever it was, serving goes on
+        except Exception as error:
             self.state, self.message = "failed", str(error)
             _log.warning("%s stays in %s on %s: %s", self.manifest.name, self.precision, self.backend, error)
             return

@@ -68,7 +68,8 @@ def score_method(name: str, extract: Extract, sets: Sequence[PosePairs]) -> Meth
     if not errors:
         names = [pairs.name for pairs in sets]
         raise BagError("pairs of frames", f"none in {names}", "lower the overlap or the baseline")
-    return MethodScore(name, *map(np.array, (errors, matches, inliers)), float(np.median(times)))
+    counts = np.array(matches), np.array(inliers)
+    return MethodScore(name, np.array(errors), *counts, float(np.median(times)))
 
 
 def interval(score: MethodScore, other: MethodScore | None = None, seed: int = 0) -> np.ndarray:
@@ -119,7 +120,7 @@ def _classical(
     def extract(image: np.ndarray) -> Features:
         keypoints, descriptors = detector.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
         if descriptors is None:
-            nothing = np.zeros((0, empty[0]), empty[1])
+            nothing: np.ndarray = np.zeros((0, empty[0]), empty[1])
             return Features(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), nothing)
         xy = np.array([k.pt for k in keypoints], np.float32)
         return Features(xy, np.array([k.response for k in keypoints], np.float32), finish(descriptors))

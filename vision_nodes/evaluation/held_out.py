@@ -78,7 +78,7 @@ def score_depth(engine: Engine, data: Path) -> dict[str, float]:
         millimetres = cv2.imread(str(folder / truth), cv2.IMREAD_UNCHANGED)
         true_m = millimetres.astype(np.float32) / 1000
         rows.append(compare_depth(depth.depth_m, true_m) | confident_half(depth, true_m))
-    names = ("abs_rel", "abs_rel_scaled", "delta1", "delta1_scaled", "ratio", "coverage")
+    names: tuple[str, ...] = ("abs_rel", "abs_rel_scaled", "delta1", "delta1_scaled", "ratio", "coverage")
     names += ("confident_half_abs_rel",) if "confident_half_abs_rel" in rows[0] else ()
     kitchen = {f"kitchen_{name}": float(np.mean([row[name] for row in rows])) for name in names}
     return kitchen | score_unseen_worlds(estimator)

@@ -49,6 +49,7 @@ def run_baseline(source: OdometryInput) -> Trajectories:
             far = len(moved) > 0 and float(np.median(moved)) > KEYFRAME_PARALLAX_PX
             if not far and len(now_xy) >= MIN_CORNERS:
                 continue
+            assert frame.camera is not None  # an input without calibration is refused when it is read
             step = _relative_pose(key_xy, now_xy, frame.camera.K)
             true = np.linalg.inv(source.truth[stamps[-1]]) @ source.truth[frame.stamp_ns]
             step[:3, 3] *= np.linalg.norm(true[:3, 3])

@@ -75,7 +75,9 @@ def figures_of_run(source: OdometryInput, run: OdometryRun) -> dict[str, float |
     figures["keyframes"] = sum(e.is_keyframe for e in run.estimates)
     figures |= _times(run)
     figures["path_estimated_m"] = float(
-        np.linalg.norm(np.diff([e.T_odom_cam[:3, 3] for e in run.posed], axis=0), axis=1).sum()
+        np.linalg.norm(
+            np.diff([e.T_odom_cam[:3, 3] for e in run.posed if e.T_odom_cam is not None], axis=0), axis=1
+        ).sum()
         if len(run.posed) > 1
         else 0.0
     )

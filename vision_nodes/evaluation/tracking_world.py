@@ -162,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     views = street_views(options.seed, options.frames)
     detect, names = shipped_detector(options.model)
-    trials = {
+    trials: dict[str, Callable[[View], Detections]] = {
         "true boxes": SpoiltTruth(names, Spoilt(0, 0, 0, 0, 0), options.seed),
         "true boxes, spoilt": SpoiltTruth(names, Spoilt(), options.seed),
         options.model: detect,

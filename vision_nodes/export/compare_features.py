@@ -138,7 +138,7 @@ def print_table(rows: dict[str, dict[str, object]], title: str) -> None:
     for name, row in rows.items():
         cells = []
         for t in THRESHOLDS_DEG:
-            value, low, high = (100 * v for v in row[f"auc{round(t)}"])  # type: ignore[attr-defined]
+            value, low, high = (100 * v for v in row[f"auc{round(t)}"])
             cells.append(f"{value:.1f} ({low:.1f}-{high:.1f})")
         table.add_row(name, *cells, f"{row['matches']:.0f}", f"{row['inliers']:.0f}", f"{row['ms']:.1f}")
     Console(width=120).print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -170,7 +171,9 @@ def _finish(state: _State, seen: Correspondences, K: np.ndarray) -> PoseEstimate
     return PoseEstimate(T_cam_odom, np.linalg.inv(H) * factor, inliers, residual)
 
 
-def ransac_pose(points: np.ndarray, xy: np.ndarray, K: np.ndarray, threshold_px: float = 3.0) -> tuple:
+def ransac_pose(
+    points: np.ndarray, xy: np.ndarray, K: np.ndarray, threshold_px: float = 3.0
+) -> tuple[Any, ...]:
     """Pose without any prediction: P3P in MAGSAC++.
 
     Args:

@@ -56,9 +56,11 @@ class VisualOdometry:
         self._scale = ScaleControl(self.settings)
         self._relocaliser = Relocaliser(self.settings.pixel_sigma)
         self._size_hw: tuple[int, ...] = ()
+        self._T_odom_cam: np.ndarray = self._T_start
+        self._stamp_ns: int = -1
         self._restart(self._T_start)
 
-    def __enter__(self) -> VisualOdometry:  # noqa: PYI034 (typing.Self needs Python 3.11)
+    def __enter__(self) -> VisualOdometry:
         return self
 
     def __exit__(self, *_: object) -> None:

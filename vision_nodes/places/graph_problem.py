@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from vision_nodes.places.graph_solver import GraphProblem
@@ -35,5 +37,5 @@ def graph_problem(state: GraphState) -> tuple[list[int], GraphProblem]:
     )
 
 
-def _stack(items: list, shape: tuple[int, ...]) -> np.ndarray:
+def _stack(items: list[Any], shape: tuple[int, ...]) -> np.ndarray:
     return np.array(items, dtype=np.float64).reshape(len(items), *shape)

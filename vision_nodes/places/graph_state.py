@@ -78,8 +78,8 @@ class GraphState:
                     keyframe_id, segment, T_odom_cam.copy(), travelled, T_map_cam, depth, last.log_scale
                 )
         T_map_odom = self._T_map_odom.get(segment)
-        T_map_cam = None if T_map_odom is None else T_map_odom @ T_odom_cam
-        return Node(keyframe_id, segment, T_odom_cam.copy(), travelled, T_map_cam, depth)
+        corrected = None if T_map_odom is None else T_map_odom @ T_odom_cam
+        return Node(keyframe_id, segment, T_odom_cam.copy(), travelled, corrected, depth)
 
     def restore(self, nodes: list[Node], closures: list[LoopClosure], islands: dict[int, int]) -> None:
         """Take over a loaded map."""

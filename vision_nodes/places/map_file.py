@@ -101,7 +101,7 @@ def _write(file, descriptor_model: str, arrays: dict[str, np.ndarray]) -> None: 
     head = _PREFIX.pack(MAGIC, VERSION, len(encoded)) + encoded
     file.write(head + hashlib.sha256(head).digest())
     for array in little.values():
-        file.write(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+        file.write(array.reshape(-1).data.cast("B") if array.size else b"")
 
 
 def load_place_map(path: str | Path, settings: PlaceSettings) -> PlaceMap:
@@ -150,7 +150,7 @@ def _read_header(file, path: Path) -> dict:  # type: ignore[no-untyped-def, type
     encoded = file.read(length) if length <= _HEADER_LIMIT else b""
     if len(encoded) != length or file.read(32) != hashlib.sha256(prefix + encoded).digest():
         raise MapError(f"an intact header in {path}", "a checksum that differs", _REMEDY)
-    return json.loads(encoded)  # type: ignore[no-any-return]
+    return json.loads(encoded)
 
 
 def _check_model(header: dict, path: Path, expected: str) -> None:  # type: ignore[type-arg]

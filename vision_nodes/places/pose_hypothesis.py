@@ -22,6 +22,7 @@ _SYSTEMATIC_UNIT = 0.03  # 1-sigma of the log ratio of two units: landmarks of o
 def matches_of(query: Keyframe, matched: Keyframe, pairs: np.ndarray) -> Matches:
     """The matched features of (P, 2) index pairs; each side's points in its own unit."""
     q, m = pairs.T
+    assert query.K is not None and matched.K is not None  # verification takes calibrated keyframes only
     return Matches(
         xy_query=query.keypoints_xy[q],
         points_query=query.landmarks_cam[q],
@@ -95,10 +96,10 @@ def metric_pose(chosen: Matches, same_segment: bool, threshold_px: float) -> tup
             return T_matched_query, measure_unit(chosen, T_matched_query) or Unit(usable=same_segment)
     if not same_segment or backward.sum() < MIN_POINTS:
         return None
-    T_matched_query = solve_pnp(
+    answer = solve_pnp(
         chosen.points_query[backward], chosen.xy_matched[backward], chosen.K_matched, threshold_px
     )
-    return None if T_matched_query is None else (T_matched_query, Unit())
+    return None if answer is None else (answer, Unit())
 
 
 def solve_pnp(points: np.ndarray, xy: np.ndarray, K: np.ndarray, threshold_px: float) -> np.ndarray | None:

@@ -54,7 +54,7 @@ class PlaceRecogniser:
         """Stop the solver process."""
         self._graph.close()
 
-    def __enter__(self) -> PlaceRecogniser:  # noqa: PYI034 (Python 3.10 has no Self)
+    def __enter__(self) -> PlaceRecogniser:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -197,6 +197,7 @@ def _coverage(xy: np.ndarray, size_wh: tuple[int, int]) -> float:
 
 def _support(query: Keyframe, matched: Keyframe, T_matched_query: np.ndarray, confirmed: np.ndarray) -> float:
     """Share of the matched keyframe's landmarks inside the query's view that were confirmed there."""
+    assert query.K is not None  # verification takes calibrated keyframes only
     known = np.flatnonzero(matched.has_landmark)
     points = transform(inverse(T_matched_query), matched.landmarks_cam[known].astype(np.float64))
     in_front = points[:, 2] > 1e-6

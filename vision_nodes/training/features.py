@@ -153,7 +153,7 @@ class FeaturesTask:
         return {"descriptor_dim": DESCRIPTOR_DIM}
 
     def _size(self, name: str) -> tuple[int, int]:
-        width, height = self.options[name]  # type: ignore[misc]
+        width, height = self.options[name]
         return int(width), int(height)
 
     def _scale(self) -> float:

@@ -52,7 +52,7 @@ class FoldTask:
 
     def val_dataset(self) -> Samples:
         """The fold, as it is."""
-        return Subset(self._plain, fold_indices(self._plain, self.fold, self.folds))  # type: ignore[arg-type]
+        return Subset(self._plain, fold_indices(self._plain, self.fold, self.folds))
 
 
 class EpochSubset(Subset[Any]):
@@ -77,7 +77,7 @@ def fold_indices(dataset: Samples, fold: int, folds: int) -> list[int]:
     indices: list[int] = []
     start = 0
     for part in parts:
-        count = len(part)  # type: ignore[arg-type]
+        count = len(part)
         if count < folds:
             raise ConfigError(f"at least {folds} training samples per source", str(count), "fewer --folds")
         edges = np.linspace(0, count, folds + 1).round().astype(int) + start

@@ -114,7 +114,7 @@ class FusedTask:
         share = float(str(self.options["dev_share"]))
         count = max(1, round(len(data) * share))
         chosen = np.unique(np.linspace(0, len(data) - 1, count).astype(int)).tolist()
-        return data if len(chosen) == len(data) else Subset(data, chosen)  # type: ignore[arg-type]
+        return data if len(chosen) == len(data) else Subset(data, chosen)
 
     def head_task(self, head: str) -> TrainingTask:
         """The task of one head, with this run's settings."""
@@ -196,7 +196,7 @@ class DevelopmentSets(ConcatDataset[Batch]):
     """One development set per head. Samples: those of each head; `image` has the head's own size."""
 
     def __init__(self, sets: dict[str, Samples]) -> None:
-        super().__init__(list(sets.values()))  # type: ignore[arg-type]
+        super().__init__(list(sets.values()))
         self.sets = sets
 
 

@@ -104,10 +104,12 @@ class PlaceTask:
         tensor = batch["tensor"].contiguous(memory_format=torch.channels_last)
         descriptor, log_depth = network(tensor, with_depth=True)
         descriptor, log_depth = descriptor.float(), log_depth.float()
-        metric = sum(
-            multi_similarity_loss(part, batch["place"], bank)
-            for part, bank in zip(parts_of(descriptor), self._bank_parts())
-        )
+        metric = torch.stack(
+            [
+                multi_similarity_loss(part, batch["place"], bank)
+                for part, bank in zip(parts_of(descriptor), self._bank_parts())
+            ]
+        ).sum()
         depth = masked_log_depth_loss(log_depth, batch["depth"])
         self._remember(descriptor.detach(), batch["place"])
         total = metric + float(self.options["depth_weight"]) * depth

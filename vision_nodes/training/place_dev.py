@@ -75,7 +75,9 @@ def crops(pictures: list[np.ndarray], views: int = CROPS) -> Arrays:
 
 def streets(_: list[np.ndarray], count: int = STREETS) -> Arrays:
     """References from the left of the street, queries from its right in other light."""
-    images, queries, group = [], [], []
+    images: list[np.ndarray] = []
+    queries: list[np.ndarray] = []
+    group = []
     for number in range(count):
         rng = np.random.default_rng((52_000, number))
         world = World.street(52_000 + number, px_m=45.0)
@@ -98,7 +100,9 @@ def streets(_: list[np.ndarray], count: int = STREETS) -> Arrays:
 
 def corridors(pictures: list[np.ndarray], count: int = CORRIDORS) -> Arrays:
     """Long rooms with few different surfaces, each walked twice along its middle."""
-    images, queries, group = [], [], []
+    images: list[np.ndarray] = []
+    queries: list[np.ndarray] = []
+    group = []
     for number in range(count):
         rng = np.random.default_rng((53_000, number))
         room = _corridor(rng, pictures)
@@ -137,7 +141,9 @@ def through_lens(image: np.ndarray, strength: float) -> np.ndarray:
 
 def tiles(pictures: list[np.ndarray]) -> Arrays:
     """Every picture is six places side by side; queries see them tilted, shifted and in other light."""
-    images, queries, group = [], [], []
+    images: list[np.ndarray] = []
+    queries: list[np.ndarray] = []
+    group = []
     for number, picture in enumerate(pictures):
         rng = np.random.default_rng((54_000, number))
         for tile in range(TILES):

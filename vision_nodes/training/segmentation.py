@@ -76,7 +76,7 @@ class SegmentationTask:
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
-        defaults = {
+        defaults: dict[str, Any] = {
             "dev_images": 120,
             "rendered": None,
             "rendered_worlds": 10,

@@ -35,7 +35,8 @@ def write_folder(world: World, folder: Path, clusters: int, views: int) -> int:
     camera = CameraModel(SIZE_WH, K)
     for name in ("rgb", "depth"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    rows, stamps, poses = [], [], []
+    rows: list[str] = []
+    stamps, poses = [], []
     for _ in range(clusters):
         centre = _looking_at_something(world, rng, camera)
         for number in range(views):

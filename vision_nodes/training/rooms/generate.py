@@ -25,7 +25,8 @@ def room_views(seed: int, views: int, pictures: list[np.ndarray]) -> dict[str, n
     """Arrays of one file, a function of the arguments alone."""
     rng = np.random.default_rng((20240601, seed))
     room = random_room(rng, pictures)
-    images, depths, focal = [], [], []
+    images: list[np.ndarray] = []
+    depths, focal = [], []
     while len(images) < views:
         view = random_view(room, rng, SIZE_WH)
         image, depth = render(room, view)

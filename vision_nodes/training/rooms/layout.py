@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -101,7 +102,14 @@ def _furnish(room: Room, rng: np.random.Generator, wall: int, along: float, leng
         _things_on(room, rng, wall, along, length, deep, height)
 
 
-def _shelf(put, rng: np.random.Generator, length: float, deep: float, tall: float, texture: int) -> None:
+def _shelf(
+    put: Callable[..., object],
+    rng: np.random.Generator,
+    length: float,
+    deep: float,
+    tall: float,
+    texture: int,
+) -> None:
     """Boards with things between them."""
     boards = int(rng.integers(3, 6))
     put(0, 0, (length, 0.03, tall), texture)

@@ -85,7 +85,7 @@ def render(room: Room, view: View) -> tuple[np.ndarray, np.ndarray]:
         window = _window(solid, view, w, h)
         if window is None:
             continue
-        part = directions[(slice(None), *window)]
+        part = directions[(slice(None),) + window]
         hit = depth_along(solid, origin, part.reshape(3, -1)).reshape(part.shape[1:])
         nearer = hit < depth[window]
         depth[window][nearer] = hit[nearer]
