@@ -114,18 +114,19 @@ def test_metres_on_unseen_frames_get_better(tmp_path: Path) -> None:
 
 
 def test_photometric_error_alone_teaches_too(clip: Clip, start: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)  # dropout
     task = BagDepthTask(settings(), clip, start, landmarks_weight=0.0, anchor_weight=0.0)
     network = task.network().train()
     batch = task.collate([task.train_dataset()[i] for i in range(4)])
-    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
-    first = None
-    for _ in range(25):
+    optimiser = torch.optim.Adam(network.parameters(), 3e-4)
+    errors = []
+    for _ in range(40):
         losses = task.loss(network, batch)
-        first = first or float(losses["photometric"])
+        errors.append(float(losses["photometric"]))
         optimiser.zero_grad()
         losses["total"].backward()
         optimiser.step()
-    assert float(losses["photometric"]) < 0.97 * first
+    assert np.mean(errors[-8:]) < 0.97 * np.mean(errors[:2])
 
 
 def test_parts_do_not_overlap_and_neighbours_stay_inside(clip: Clip) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from vision_nodes.datatypes import Features
 
 DESCRIPTOR_BYTES = {"sift": 128, "orb": 32}
-_SURPLUS = 1.5  # features detected for each one kept
+_SURPLUS = 2.5  # features detected for each one kept; with 1.5 one corner of strong texture takes them all
 _MIN_SIDE_PX = 32  # ORB's patch; OpenCV raises on images smaller than its pyramid
 _ROOT_SCALE = 255.0  # RootSIFT parts lie in [0, 1]; bytes keep them to 0.4 % and a quarter of the memory
 
