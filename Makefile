@@ -52,7 +52,7 @@ $(STAMPS)/test: $(STAMPS)/package
 	$(BIN)/python -c 'import torch' 2>/dev/null \
 	  || $(PIP_INSTALL) --no-deps --retries 1 --extra-index-url '$(TORCH_INDEX)' 'torch==$(TORCH_VERSION)+cpu' \
 	  || $(PIP_INSTALL) --no-deps 'torch==$(TORCH_VERSION)'
-	$(PIP_INSTALL) --no-build-isolation --editable '.[demo,train,test]'
+	$(PIP_INSTALL) --no-build-isolation --editable '.[demo,train,search,test]'
 	@touch $@
 
 $(STAMPS)/lint: $(STAMPS)/package
