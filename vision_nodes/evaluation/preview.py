@@ -167,7 +167,7 @@ def _tile(picture: np.ndarray | None, caption: str, columns: int = 1) -> np.ndar
     width, height = TILE_WH[0] * columns + GAP_PX * (columns - 1), TILE_WH[1]
     tile = np.full((height + CAPTION_PX, width, 3), BACKGROUND, np.uint8)
     if picture is None:
-        picture, caption = np.full((height, width, 3), 225, np.uint8), caption + " (no result in this bag)"
+        picture, caption = np.full((height, width, 3), 225, np.uint8), caption + " (no picture of it in this bag)"
     scale = min(width / picture.shape[1], height / picture.shape[0])
     size = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
