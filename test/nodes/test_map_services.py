@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +36,7 @@ from vision_nodes.messages.to_ros import (
 )
 from vision_nodes.nodes.base import RELIABLE
 from vision_nodes.nodes.extrinsics import T_BODY_OPTICAL
-from vision_nodes.nodes.live import shared_memory_environment
+from vision_nodes.nodes.live import running_processes, shared_memory_environment
 from vision_nodes.places.map_directory import map_path
 from vision_nodes.simulation.world import World
 
@@ -137,24 +135,15 @@ class Robot:
 
 @contextmanager
 def place_node(directory: Path, *parameters: str) -> Iterator[Robot]:
-    command = [sys.executable, "-m", "vision_nodes.nodes.place_node", "--ros-args"]
-    for assignment in (f"map_directory:={directory}", "base_frame:=''", *EVERY_FRAME, *LOSSLESS, *parameters):
-        command += ["-p", assignment]
+    assignments = (f"map_directory:={directory}", "base_frame:=''", *EVERY_FRAME, *LOSSLESS, *parameters)
     for name, value in shared_memory_environment().items():
-        os.environ.setdefault(name, value)
-    process = subprocess.Popen(command)
-    try:
+        os.environ.setdefault(name, value)  # of the robot's side
+    with running_processes([("vision_nodes.nodes.place_node",)], assignments) as (process,):
         robot = Robot(process)
         try:
             yield robot
         finally:
             robot.close()
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def test_a_map_of_one_process_localises_another(laps: tuple[list[View], list[View]], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,28 +93,18 @@ def running_container(
         parameters: ``node:name:=value`` assignments.
         log: file for its output; None discards it.
     """
-    command = [sys.executable, "-m", "vision_nodes.nodes.container", "--ros-args"]
-    for assignment in (f"tasks:={','.join(tasks)}", *parameters):
-        command += ["-p", assignment]
-    output = log.open("wb") if log else subprocess.DEVNULL
-    environment = {**shared_memory_environment(), **os.environ}
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-    try:
+    assignments = (f"tasks:={','.join(tasks)}", *parameters)
+    with running_processes([("vision_nodes.nodes.container",)], assignments, log=log) as (process,):
         yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if log:
-            output.close()  # type: ignore[union-attr]
 
 
 @contextmanager
 def running_processes(
-    commands: Sequence[Sequence[str]], parameters: Sequence[str] = (), *, shared_memory: bool = True
+    commands: Sequence[Sequence[str]],
+    parameters: Sequence[str] = (),
+    *,
+    shared_memory: bool = True,
+    log: Path | None = None,
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Nodes in processes of their own, stopped at the end.
 
@@ -122,45 +112,49 @@ def running_processes(
         commands: module and its arguments, one per process.
         parameters: ``name:=value`` assignments, given to every node.
         shared_memory: with the shipped Fast DDS profile; False = the middleware's defaults.
+        log: file for their output; None discards it.
     """
+    arguments = ["--ros-args", *(word for assignment in parameters for word in ("-p", assignment))]
     environment = dict(os.environ)
+    _choose_profile(environment, shared_memory)
+    processes: list[subprocess.Popen[bytes]] = []
+    with (log or Path(os.devnull)).open("wb") as output:
+        try:
+            for command in commands:
+                words = [sys.executable, "-m", *command, *arguments]
+                processes.append(
+                    subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, env=environment)
+                )
+            yield processes
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGINT)
+            for process in processes:
+                _wait_or_kill(process)
+
+
+def _choose_profile(environment: MutableMapping[str, str], shared_memory: bool) -> None:
+    """Name the shipped Fast DDS profile, unless another is named; or none at all."""
     for name, value in shared_memory_environment().items():
         if shared_memory:
             environment.setdefault(name, value)
         else:
             environment.pop(name, None)
-    arguments = ["--ros-args", *(word for assignment in parameters for word in ("-p", assignment))]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", *command, *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
-        for command in commands
-    ]
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
     try:
-        yield processes
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGINT)
-        for process in processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class LiveSession:
     """A node that is camera and recorder at once; a context manager."""
 
     def __init__(self, tasks: Sequence[str] = TASKS, *, shared_memory: bool = True) -> None:
-        for name, value in shared_memory_environment().items():  # read when the first node is made
-            if shared_memory:
-                os.environ.setdefault(name, value)
-            else:
-                os.environ.pop(name, None)
+        _choose_profile(os.environ, shared_memory)  # read when the first node is made
         self._context = rclpy.Context()
         rclpy.init(context=self._context, args=[])
         self.node = rclpy.create_node("vision_nodes_live", context=self._context)
